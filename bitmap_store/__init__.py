@@ -1,0 +1,29 @@
+"""Every byte: the algebra, the planner, the engines, the catalog, the tables.
+
+What lies above uses the names below and the values of `values.py`, `expression.py` and `plan.py`.
+`store.py` says what an engine has to give; `sqlite/` is the engine that needs nothing installed.
+"""
+
+from bitmap_store.clock import Clock
+from bitmap_store.definitions import TagChange, TagDefinition
+from bitmap_store.files.reader import Format
+from bitmap_store.sqlite.engine import SqliteStore as Store
+from bitmap_store.sqlite.engine import StoreSettings, TokenInfo, View
+from bitmap_store.sqlite.exports import ExportColumn, schema_of
+from bitmap_store.sqlite.jobs import ImportRequest
+from bitmap_store.sqlite.routes import tags_suggested
+
+__all__ = [
+    "Clock",
+    "ExportColumn",
+    "Format",
+    "ImportRequest",
+    "Store",
+    "StoreSettings",
+    "TagChange",
+    "TagDefinition",
+    "TokenInfo",
+    "View",
+    "schema_of",
+    "tags_suggested",
+]

@@ -1,0 +1,23 @@
+"""Files as blocks of rows, whatever their format."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from bitmap_store.files.blocks import Block, Shape
+from bitmap_store.files.csv_reader import read_csv
+from bitmap_store.files.ndjson_reader import read_ndjson
+from bitmap_store.files.parquet_reader import read_parquet
+
+Format = Literal["csv", "ndjson", "parquet"]
+
+_READERS = {"csv": read_csv, "ndjson": read_ndjson, "parquet": read_parquet}
+
+
+def read_blocks(path: Path, format: Format, shape: Shape, *, block_bytes: int = 16 << 20) -> Iterator[Block]:
+    """The rows of a file in order, good and rejected; memory is a few times `block_bytes`.
+
+    Raises before the first block when the file as a whole is wrong (INVALID: empty, damaged, a header that
+    does not fit; NOT_FOUND: a column that names no tag), and at a damaged part of a Parquet file.
+    """
+    return _READERS[format](path, shape, block_bytes)

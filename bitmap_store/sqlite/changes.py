@@ -1,0 +1,245 @@
+"""What a batch of operations does to memberships: the semantics of writing, for batches of any content.
+
+Works on the rows of the touched users only, in plain Python, in the order of the operations. Imports,
+which say the same for millions of rows, have their own form in `merge.py`; tests hold the two together.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from pyroaring import BitMap
+
+from bitmap_store.bind import local_day
+from bitmap_store.errors import Invalid, NotFound
+from bitmap_store.expression import nfc
+from bitmap_store.rows import Rows, rows_of
+from bitmap_store.sqlite.memberships import Change
+from bitmap_store.values import (
+    NEVER,
+    SINGLE_KINDS,
+    Assign,
+    Event,
+    Operation,
+    Remove,
+    Tag,
+    TagKind,
+    date_units,
+    micros,
+    scaled,
+)
+
+COUNT_MAX = 2**32 - 1
+
+Row = tuple[Any, ...]  # the fields of rows.ROW, in their order
+Key = tuple[int, int]  # value, units where they are part of the key
+
+_VALUE, _UNITS, _SINCE, _EXPIRES, _SOURCE, _SCORE, _COUNT, _LAST = range(1, 9)
+
+
+class TagEditor:
+    """The rows of one tag under edit. `value_id` gives the id of a value, or raises NOT_FOUND."""
+
+    def __init__(
+        self,
+        tag: Tag,
+        before: Rows,
+        moment: int,
+        timezone: ZoneInfo,
+        value_id: Callable[[str], int],
+        source_id: Callable[[str | None], int],
+    ) -> None:
+        self._tag = tag
+        self._before = before
+        self._moment = moment
+        self._timezone = timezone
+        self._value_id = value_id
+        self._source_id = source_id
+        self._was: dict[int, dict[Key, Row]] = {}
+        for row in before.tolist():
+            if row[_EXPIRES] > moment:  # what has ended is gone: setting it again begins a new membership
+                self._was.setdefault(row[0], {})[self._key(row)] = row
+        self._rows = {user: dict(rows) for user, rows in self._was.items()}
+
+    def _key(self, row: Row) -> Key:
+        if self._tag.kind in SINGLE_KINDS:
+            return (0, 0)
+        return (row[_VALUE], row[_UNITS] if self._tag.kind is TagKind.EVENT else 0)
+
+    def assign(self, user: int, operation: Assign) -> None:
+        """Gives the user the tag as the operation says; see `values.Assign`."""
+        check_assignment(self._tag, operation)
+        rows = self._rows.setdefault(user, {})
+        units = 0
+        if operation.number is not None:
+            units = scaled(operation.number, self._tag.scale, argument="number")
+        elif operation.date is not None:
+            units = date_units(operation.date, self._tag.precision)
+        if operation.values is not None:
+            ids = [self._named(value, f"values.{i}") for i, value in enumerate(operation.values)]
+            for key in [key for key in rows if key[0] not in ids]:
+                del rows[key]
+        else:
+            ids = [self._named(operation.value, "value") if operation.value is not None else 0]
+        for id_ in ids:
+            self._put(rows, self._row(user, id_, units, operation))
+
+    def _row(self, user: int, value: int, units: int, operation: Assign) -> Row:
+        score = float("nan") if operation.score is None else operation.score
+        source = self._source_id(operation.source)
+        return (user, value, units, self._moment, self._ends(operation.expires_at), source, score, 0, 0)
+
+    def _ends(self, given: datetime | None) -> int:
+        if given is not None:
+            return micros(given)
+        return NEVER if self._tag.valid_for is None else self._moment + _micros_of(self._tag)
+
+    def _put(self, rows: dict[Key, Row], row: Row) -> None:
+        """Sets a row; one that says the same thing again keeps its `since`."""
+        key = self._key(row)
+        old = rows.get(key)
+        if old is not None and (old[_VALUE], old[_UNITS]) == (row[_VALUE], row[_UNITS]):
+            row = (*row[:_SINCE], old[_SINCE], *row[_EXPIRES:])
+        rows[key] = row
+
+    def remove(self, user: int, operation: Remove) -> None:
+        """Takes the tag, or one value of it, from the user; what is not there is no error."""
+        rows = self._rows.setdefault(user, {})
+        if operation.value is None:
+            rows.clear()
+            return
+        if self._tag.kind not in (TagKind.CHOICE, TagKind.CHOICES, TagKind.EVENT):
+            raise Invalid(f"{self._tag.key!r} is a {self._tag.kind} tag and has no values", argument="value")
+        value = self._named(operation.value, "value")
+        for key in [key for key, row in rows.items() if row[_VALUE] == value]:
+            del rows[key]
+
+    def record(self, user: int, operation: Event) -> None:
+        """Adds events to the day on which they happened."""
+        if self._tag.kind is not TagKind.EVENT:
+            raise Invalid(f"{self._tag.key!r} is a {self._tag.kind} tag; events go to EVENT tags", argument="tag")
+        if not 1 <= operation.count <= COUNT_MAX:
+            raise Invalid(f"a count lies within 1..{COUNT_MAX}", argument="count")
+        value = self._named(operation.value, "value") if operation.value is not None else 0
+        at = self._moment if operation.at is None else micros(operation.at)
+        rows = self._rows.setdefault(user, {})
+        day = local_day(at, self._timezone)
+        old = rows.get((value, day))
+        since, count, last = (old[_SINCE], old[_COUNT], old[_LAST]) if old else (self._moment, 0, at)
+        if count + operation.count > COUNT_MAX:
+            raise Invalid(f"more than {COUNT_MAX} events of one user on one day", argument="count")
+        last = max(last, at)
+        ends = NEVER if self._tag.valid_for is None else last + _micros_of(self._tag)
+        rows[(value, day)] = (
+            user, value, day, since, ends, self._source_id(None), float("nan"), count + operation.count, last
+        )  # fmt: skip
+
+    def _named(self, value: str, argument: str) -> int:
+        try:
+            return self._value_id(check_value(value, self._tag))
+        except (Invalid, NotFound) as error:
+            error.argument = argument
+            raise
+
+    def change(self) -> tuple[Change | None, int]:
+        """What all edits together did, and how many memberships they added, altered or ended."""
+        touched: list[int] = []
+        after: list[Row] = []
+        changed = 0
+        for user, rows in self._rows.items():
+            was = self._was.get(user, {})
+            different = [key for key in rows.keys() | was.keys() if not _same(rows.get(key), was.get(key))]
+            if different:
+                touched.append(user)
+                changed += len(different)
+                after.extend(rows.values())
+        if not touched:
+            return None, 0
+        users = BitMap(touched)
+        return Change(users, self._before[np.isin(self._before["user"], touched)], rows_from(after)), changed
+
+
+def _same(a: Row | None, b: Row | None) -> bool:
+    """Equality that takes one NaN for another."""
+    if a is None or b is None:
+        return a is b
+    return all(x == y or (x != x and y != y) for x, y in zip(a, b, strict=True))
+
+
+def _micros_of(tag: Tag) -> int:
+    assert tag.valid_for is not None
+    return int(tag.valid_for.total_seconds() * 1_000_000)
+
+
+def rows_from(rows: Sequence[Row]) -> Rows:
+    """Tuples as rows in canonical order."""
+    found = rows_of(len(rows))
+    if rows:
+        found[:] = sorted(rows, key=lambda row: row[:3])
+    return found
+
+
+def check_value(value: str, tag: Tag) -> str:
+    """A value in the form in which it is kept; INVALID when it cannot be one."""
+    value = nfc(value)
+    if not value or len(value.encode("utf-8", "surrogatepass")) > 512:
+        raise Invalid("a value has 1 to 512 bytes")
+    if not value.isprintable() and any(ord(char) < 32 or ord(char) == 127 or _is_surrogate(char) for char in value):
+        raise Invalid("a value holds no control characters")
+    if tag.hierarchical and not all(value.split("/")):
+        raise Invalid(f"{value!r} has an empty level; levels stand between single slashes")
+    return value
+
+
+def check_user(name: str) -> str:
+    """An outside name of a user; INVALID when it cannot be one. Compared byte by byte."""
+    if not name or len(name.encode("utf-8", "surrogatepass")) > 512:
+        raise Invalid("the name of a user has 1 to 512 bytes")
+    if not name.isprintable() and any(ord(char) < 32 or ord(char) == 127 or _is_surrogate(char) for char in name):
+        raise Invalid("the name of a user holds no control characters")
+    return name
+
+
+def _is_surrogate(char: str) -> bool:
+    return "\ud800" <= char <= "\udfff"
+
+
+_FITTING: Mapping[TagKind, tuple[str, ...]] = {
+    TagKind.FLAG: (),
+    TagKind.CHOICE: ("value",),
+    TagKind.CHOICES: ("value", "values"),
+    TagKind.NUMBER: ("number",),
+    TagKind.DATE: ("date",),
+}
+
+
+def check_assignment(tag: Tag, operation: Assign) -> None:
+    """INVALID unless the operation gives just what the kind of the tag takes."""
+    if tag.kind is TagKind.EVENT:
+        raise Invalid(f"{tag.key!r} is an EVENT tag; record events on it", argument="tag")
+    if tag.is_rule:
+        raise Invalid(f"{tag.key!r} follows from its rule and is not assigned", argument="tag")
+    fitting = _FITTING[tag.kind]
+    given = [name for name in ("value", "values", "number", "date") if getattr(operation, name) is not None]
+    for name in given:
+        if name not in fitting:
+            raise Invalid(f"{tag.key!r} is a {tag.kind} tag and takes no {name}", argument=name)
+    if fitting and len(given) != 1:
+        raise Invalid(f"{tag.key!r} is a {tag.kind} tag; give {' or '.join(fitting)}", argument=fitting[0])
+    if operation.score is not None and not np.isfinite(operation.score):
+        raise Invalid("a score is a finite number", argument="score")
+
+
+def users_of(operations: Iterable[Operation]) -> list[str]:
+    """The outside names that operations speak of, in order, each once."""
+    return list(dict.fromkeys(operation.user for operation in operations))
+
+
+def with_source(operation: Operation, source: str | None) -> Operation:
+    """The operation with a source where it names none."""
+    if isinstance(operation, Assign) and operation.source is None and source is not None:
+        return replace(operation, source=source)
+    return operation

@@ -1,0 +1,91 @@
+"""The SQLite file: connections with the settings that make it safe, and migration to this version's shape.
+
+One write connection (BEGIN IMMEDIATE, WAL, synchronous=FULL: what is answered is on disk), one plain
+read connection for the hot path, and an asynchronous engine for the rest.
+"""
+
+import sqlite3
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from bitmap_store.errors import Damaged, Invalid
+
+FILE = "tagroar.sqlite"
+BUSY_SECONDS = 30
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
+
+
+def read_connection(directory: Path) -> sqlite3.Connection:
+    """A plain connection that cannot write, for any thread that takes turns; its look-ups cost microseconds."""
+    path = directory / FILE
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, check_same_thread=False, isolation_level=None
+    )
+    connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+    connection.execute("PRAGMA query_only=ON")
+    connection.execute("PRAGMA mmap_size=1073741824")
+    return connection
+
+
+def write_engine(directory: Path) -> Engine:
+    """The engine of the one writer of a process: each transaction takes the write lock when it begins."""
+    engine = create_engine(
+        f"sqlite:///{directory / FILE}", connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN is deferred, which loses updates
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def async_engine(directory: Path) -> AsyncEngine:
+    """Reads that may wait: jobs, profiles, tokens."""
+    engine = create_async_engine(f"sqlite+aiosqlite:///{directory / FILE}", connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def configure(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
+        connection.execute("PRAGMA query_only=ON")
+
+    return engine
+
+
+def migrate(directory: Path, engine: Engine) -> None:
+    """Brings the file to the newest revision, each revision in its own transaction.
+
+    INVALID for a directory that is none; UNAVAILABLE-like Damaged for a file that is no database; a file of
+    a newer program is refused, because this one would not know what it may not lose.
+    """
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    script = ScriptDirectory.from_config(config)
+    try:
+        with engine.begin() as connection:
+            current = MigrationContext.configure(connection).get_current_revision()
+            known = {revision.revision for revision in script.walk_revisions()}
+            if current is not None and current not in known:
+                raise Invalid(
+                    f"{directory} was written by a newer version of Tagroar (revision {current}); "
+                    f"this one knows up to {script.get_current_head()}"
+                )
+            if current != script.get_current_head():
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+    except Exception as error:
+        if isinstance(error.__cause__, sqlite3.DatabaseError) and "not a database" in str(error):
+            raise Damaged(f"{directory / FILE} is not a Tagroar store") from error
+        raise

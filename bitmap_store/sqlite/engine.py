@@ -1,0 +1,553 @@
+"""`SqliteStore`: the engine on one directory. Opens its parts, and turns each verb into work on them.
+
+Any number of processes may have the directory open; `view` notices what the others wrote.
+"""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyroaring import BitMap
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import func, select
+
+from bitmap_store.bind import Binder
+from bitmap_store.bitmaps import ids_of, packed
+from bitmap_store.catalog import Catalog
+from bitmap_store.clock import Clock
+from bitmap_store.definitions import TagChange, TagDefinition
+from bitmap_store.errors import Conflict, Invalid, NotFound, Stale
+from bitmap_store.evaluate import cardinality, evaluate
+from bitmap_store.expression import Expression, Match
+from bitmap_store.plan import Plan, Reading, Universe
+from bitmap_store.rows import Rows
+from bitmap_store.sqlite import definitions
+from bitmap_store.sqlite.database import async_engine, migrate, read_connection, write_engine
+from bitmap_store.sqlite.exports import ExportColumn, Exporter
+from bitmap_store.sqlite.facts import facts_of
+from bitmap_store.sqlite.fold import ENTRIES_MAX, fold
+from bitmap_store.sqlite.jobs import ImportRequest, find_job, mark_interrupted, page_of_jobs, page_of_rejections
+from bitmap_store.sqlite.memberships import Memberships
+from bitmap_store.sqlite.names import Names
+from bitmap_store.sqlite.summaries import summary_of
+from bitmap_store.sqlite.work import Workers
+from bitmap_store.sqlite.writer import Transaction, Writer
+from bitmap_store.store import Page, ProfileFacts, Summary
+from bitmap_store.tables import JobRow, TokenRow
+from bitmap_store.values import (
+    NEVER,
+    Batch,
+    Category,
+    EntityKind,
+    Identifier,
+    Job,
+    Membership,
+    Rejection,
+    SavedAudience,
+    Tag,
+    TagKind,
+    WriteResult,
+    micros,
+    moment_of,
+)
+
+STREAM_BLOCK = 1 << 17
+POLL_SECONDS = 0.1
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """What a store can be told. retention: how far back asOf reaches. cache_bytes_max: of evaluated leaves."""
+
+    directory: Path
+    timezone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    retention: timedelta = timedelta(days=30)
+    cache_bytes_max: int = 512 << 20
+    import_bytes_max: int = 64 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class TokenInfo:
+    """Who a token stands for and what it may do."""
+
+    name: str
+    scopes: frozenset[str]
+
+
+@dataclass(frozen=True)
+class View:
+    """What one request sees: one version, one moment, one catalog."""
+
+    version: int
+    moment: datetime
+    catalog: Catalog
+    store: "SqliteStore"
+
+    def reading(self, entity: str, as_of: datetime | None = None) -> Reading:
+        """The reading of an entity now, or as it was known at `as_of`.
+
+        INVALID for the future, STALE for what is beyond the retention.
+        """
+        kind = self.catalog.entity(entity, argument="entity")
+        if as_of is None:
+            return Reading(kind.id, self.version, micros(self.moment))
+        if as_of > self.moment:
+            raise Invalid(f"{as_of.isoformat()} lies after now, {self.moment.isoformat()}", argument="asOf")
+        horizon = self.moment - self.store.settings.retention
+        if as_of < horizon:
+            raise Stale(f"history reaches back to {horizon.isoformat()}, not {as_of.isoformat()}", argument="asOf")
+        version = min(self.store.version_at(as_of), self.version)
+        return Reading(kind.id, version, micros(as_of))
+
+
+class SqliteStore:
+    """Tags, profiles and their history in one SQLite file; see `BitmapStore` for what the verbs promise."""
+
+    def __init__(self, settings: StoreSettings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or Clock()
+        settings.directory.mkdir(parents=True, exist_ok=True)
+        self._engine = write_engine(settings.directory)
+        migrate(settings.directory, self._engine)
+        self._async_engine = async_engine(settings.directory)
+        self._connection = read_connection(settings.directory)
+        self._memberships = Memberships(self._connection, settings.cache_bytes_max)
+        self._names = Names(self._connection, self._memberships.lock)
+        self._data_version = -1
+        self._catalog = Catalog(version=-1)
+        self._moment = moment_of(0)
+        self.writer = Writer(self._engine, self._memberships, self.clock, settings.timezone, definitions.load_catalog)
+        self._workers = Workers(
+            self.writer,
+            settings.directory,
+            {"directory": str(settings.directory.absolute()), "timezone": settings.timezone.key},
+            self.clock,
+        )
+        for write in mark_interrupted(settings.directory, self._connection):
+            self.writer.submit(write).result()
+
+    async def close(self) -> None:
+        """Finishes waiting writes and lets go of the file."""
+        await self._workers.close()
+        await asyncio.to_thread(self.writer.close)
+        await self._async_engine.dispose()
+        self._engine.dispose()
+        self._connection.close()
+
+    # ------------------------------------------------------------ views and plans
+
+    def view(self) -> View:
+        """What is committed now, by any process. Costs microseconds while nothing changes."""
+        self._refresh()
+        return View(self._memberships.version, max(self.clock.now(), self._moment), self._catalog, self)
+
+    def _refresh(self) -> None:
+        with self._memberships.lock:
+            (data_version,) = self._connection.execute("PRAGMA data_version").fetchone()
+            if data_version == self._data_version:
+                return
+            self._connection.execute("BEGIN")
+            try:
+                version = self._memberships.tail()
+                (catalog,) = self._connection.execute("SELECT catalog FROM store").fetchone()
+                if catalog != self._catalog.version:
+                    self._catalog = definitions.load_catalog(self._connection)
+                found = self._connection.execute("SELECT moment FROM version WHERE version = ?", (version,)).fetchone()
+            finally:
+                self._connection.execute("COMMIT")
+            if found:
+                self._moment = moment_of(found[0])
+            self._data_version = data_version
+
+    def version_at(self, moment: datetime) -> int:
+        """The version that was current at a moment; 0 before the first."""
+        with self._memberships.lock:
+            found = self._connection.execute(
+                "SELECT version FROM version WHERE moment <= ? ORDER BY moment DESC LIMIT 1", (micros(moment),)
+            ).fetchone()
+        return found[0] if found else 0
+
+    async def moment_of_version(self, version: int) -> datetime | None:
+        """When a version was made."""
+        with self._memberships.lock:
+            found = self._connection.execute("SELECT moment FROM version WHERE version = ?", (version,)).fetchone()
+        return moment_of(found[0]) if found else None
+
+    def bind(
+        self,
+        view: View,
+        expression: Expression,
+        entity: str,
+        as_of: datetime | None = None,
+        *,
+        reading: Reading | None = None,
+        argument: str = "where",
+    ) -> Plan:
+        """The plan of an expression at the view, at `as_of`, or at a reading that is given."""
+        kind = view.catalog.entity(entity, argument="entity")
+        at = reading or view.reading(entity, as_of)
+        binder = Binder(
+            view.catalog,
+            kind.key,
+            self.settings.timezone,
+            lambda names, id_kind: self._names.dense_of(kind.id, names, id_kind),
+            lambda moment: view.reading(entity, moment),
+        )
+        return binder.plan(expression, at, argument)
+
+    def plan_everyone(self, reading: Reading) -> Plan:
+        """Everyone of the reading's entity."""
+        return Plan(reading, Universe())
+
+    def plan_known(self, view: View, tag: Tag, reading: Reading) -> Plan:
+        """Whoever has any value of a tag."""
+        return self.bind(view, Match(tag.key), tag.entity, reading=reading)
+
+    def plans_of_values(
+        self, view: View, tag: Tag, reading: Reading, values: Sequence[str] | None = None
+    ) -> list[Plan]:
+        """Whoever has each of the values (or each of all values) of a tag, descendants included."""
+        wanted = list(view.catalog.values(tag)) if values is None else values
+        return [self.bind(view, Match(tag.key, values=(value,)), tag.entity, reading=reading) for value in wanted]
+
+    # ------------------------------------------------------------ verbs on plans
+
+    async def count(self, plans: Sequence[Plan]) -> list[int]:
+        """See `BitmapStore.count`."""
+        known: dict[Plan, int] = {}
+        for plan in plans:
+            if plan not in known:
+                known[plan] = await self._apart(cardinality, plan)
+        return [known[plan] for plan in plans]
+
+    async def _apart(self, function: Callable[..., T], plan: Plan) -> T:
+        return await asyncio.to_thread(function, plan.node, plan.reading, self._memberships)
+
+    async def members(self, plan: Plan) -> BitMap:
+        """The users of a plan as a bitmap; for the parts of this engine, not for what lies above."""
+        return await self._apart(evaluate, plan)
+
+    async def breakdown(self, plan: Plan, keys: Sequence[Plan]) -> list[int]:
+        """See `BitmapStore.breakdown`."""
+
+        def sizes() -> list[int]:
+            users = evaluate(plan.node, plan.reading, self._memberships)
+            return [users.intersection_cardinality(evaluate(key.node, key.reading, self._memberships)) for key in keys]
+
+        return await asyncio.to_thread(sizes)
+
+    async def page(self, plan: Plan, after: int | None, limit: int) -> Page:
+        """See `BitmapStore.page`."""
+        users = await self.members(plan)
+        start = 0 if after is None else users.rank(after)
+        found = tuple(users[start : start + limit])
+        return Page(found, start + len(found) < len(users))
+
+    async def contains(self, plans: Sequence[Plan], users: Sequence[int]) -> list[list[bool]]:
+        """See `BitmapStore.contains`."""
+        sets = [await self.members(plan) for plan in plans]
+        return [[user in members for members in sets] for user in users]
+
+    async def stream(self, plan: Plan) -> AsyncIterator[NDArray[np.uint32]]:
+        """See `BitmapStore.stream`."""
+        users = ids_of(await self.members(plan))
+        for start in range(0, len(users), STREAM_BLOCK):
+            yield users[start : start + STREAM_BLOCK]
+
+    async def summarise(self, plan: Plan, tag: Tag, quantiles: Sequence[float] = (), bins: int = 0) -> Summary:
+        """See `BitmapStore.summarise`."""
+        users = await self.members(plan)
+        return await asyncio.to_thread(
+            lambda: summary_of(self._alive(tag, plan.reading, users)["units"], quantiles, bins)
+        )
+
+    def _alive(self, tag: Tag, reading: Reading, users: BitMap) -> Rows:
+        rows = self._memberships.rows(tag.id, reading.version, users)
+        return rows[rows["expires"] > reading.moment]
+
+    async def tags_of(self, reading: Reading, users: Sequence[int], tags: Sequence[Tag]) -> list[list[Membership]]:
+        """See `BitmapStore.tags_of`."""
+        wanted = BitMap(users) & self._memberships.universe(reading)
+        found: dict[int, list[Membership]] = {user: [] for user in users}
+        sources = self._sources()
+
+        def collect() -> None:
+            for tag in tags:
+                rows = self._alive(tag, reading, wanted)
+                for user, membership in memberships_of(tag, rows, self._catalog, sources):
+                    found[user].append(membership)
+
+        await asyncio.to_thread(collect)
+        return [found[user] for user in users]
+
+    def _sources(self) -> dict[int, str]:
+        with self._memberships.lock:
+            return dict(self._connection.execute("SELECT id, name FROM source").fetchall())
+
+    # ------------------------------------------------------------ users
+
+    async def resolve(self, entity: str, names: Sequence[str], id_kind: str | None = None) -> list[int | None]:
+        """See `BitmapStore.resolve`."""
+        return self._names.dense_of(self._catalog.entity(entity).id, names, id_kind)
+
+    async def names(self, entity: str, users: Sequence[int] | NDArray[np.uint32]) -> list[str]:
+        """See `BitmapStore.names`."""
+        kind = self._catalog.entity(entity)
+        found: list[str] = self._names.names_of(kind.id, np.asarray(users, np.uint32)).to_pylist()
+        return found
+
+    def _facts(self, reading: Reading) -> Callable[[list[int]], dict[int, tuple[list[Identifier], dict[str, object]]]]:
+        def facts(users: list[int]) -> dict[int, tuple[list[Identifier], dict[str, object]]]:
+            with self._memberships.lock:
+                return facts_of(self._connection, reading, users)
+
+        return facts
+
+    async def export(self, plan: Plan, columns: Sequence[ExportColumn]) -> tuple[int, Iterator[pa.RecordBatch]]:
+        """How many users a plan has, and all of them with their columns, block by block.
+
+        The blocks are made when they are asked for, in any thread, and are of the plan's reading.
+        """
+        users = ids_of(await self.members(plan))
+        exporter = Exporter(
+            plan.reading,
+            self._names,
+            lambda tag, some: self._alive(tag, plan.reading, some),
+            self._facts(plan.reading),
+            lambda other: evaluate(other.node, other.reading, self._memberships),
+            self._catalog.values,
+        )
+        return len(users), exporter.batches(users, columns)
+
+    async def export_roaring(self, plan: Plan) -> bytes:
+        """The dense ids of a plan in the portable Roaring format; `/export/ids` tells what they stand for."""
+        return packed(await self.members(plan))
+
+    def export_ids(self, reading: Reading) -> Iterator[pa.RecordBatch]:
+        """Dense id and user id of everyone at a reading, in order of the dense id."""
+        users = ids_of(self._memberships.universe(reading))
+        for start in range(0, len(users), STREAM_BLOCK):
+            block = users[start : start + STREAM_BLOCK]
+            names = self._names.names_of(reading.entity, block)
+            yield pa.record_batch([pa.array(block), names], names=["id", "user"])
+
+    async def profiles(self, reading: Reading, users: Sequence[int]) -> list[ProfileFacts | None]:
+        """See `BitmapStore.profiles`."""
+        universe = self._memberships.universe(reading)
+        there = [user for user in users if user in universe]
+        names = dict(
+            zip(there, self._names.names_of(reading.entity, np.array(there, np.uint32)).to_pylist(), strict=True)
+        )
+        facts = await asyncio.to_thread(self._facts(reading), there)
+        return [_profile(user, names[user], facts.get(user, ([], {}))) if user in names else None for user in users]
+
+    # ------------------------------------------------------------ writes
+
+    async def write(self, run: Callable[[Transaction], T]) -> T:
+        """Runs a function in a write transaction and waits until it is durable."""
+        # Shielded: a caller that goes away must not leave a write half known to the others of its group.
+        result: T = await asyncio.shield(asyncio.wrap_future(self.writer.submit(run)))
+        self._refresh()
+        return result
+
+    async def apply(self, batch: Batch) -> WriteResult:
+        """See `BitmapStore.apply`."""
+        return await self.write(lambda transaction: transaction.apply(batch))
+
+    async def define_entity(self, key: str, name: str | None = None) -> EntityKind:
+        """See `sqlite.definitions.define_entity`, and so for the following."""
+        return await self.write(lambda transaction: definitions.define_entity(transaction, key, name))
+
+    async def define_category(self, key: str, name: str | None = None, parent: str | None = None) -> Category:
+        """Defines or changes a category."""
+        return await self.write(lambda transaction: definitions.define_category(transaction, key, name, parent))
+
+    async def define_tag(self, definition: TagDefinition) -> Tag:
+        """Defines a tag."""
+        return await self.write(lambda transaction: definitions.define_tag(transaction, definition))
+
+    async def update_tag(self, key: str, change: TagChange, if_version: int | None = None) -> Tag:
+        """Changes the definition of a tag."""
+        return await self.write(lambda transaction: definitions.update_tag(transaction, key, change, if_version))
+
+    async def delete_tag(self, key: str) -> WriteResult:
+        """Deletes a tag and its members."""
+        return await self.write(lambda transaction: definitions.delete_tag(transaction, key))
+
+    async def save_audience(
+        self,
+        key: str,
+        name: str | None,
+        text: str,
+        entity: str = "user",
+        owner: str | None = None,
+        if_version: int | None = None,
+    ) -> SavedAudience:
+        """Saves an audience under a key."""
+        return await self.write(
+            lambda transaction: definitions.save_audience(transaction, key, name, text, entity, owner, if_version)
+        )
+
+    async def delete_audience(self, key: str) -> WriteResult:
+        """Deletes a saved audience."""
+        return await self.write(lambda transaction: definitions.delete_audience(transaction, key))
+
+    async def fold(self, entries_max: int = ENTRIES_MAX) -> int:
+        """Brings fragments up to date with the log where that has grown long; how many tags that were."""
+        return await asyncio.to_thread(
+            fold, self.settings.directory, self._connection, self.writer, self.settings.retention, entries_max
+        )
+
+    # ------------------------------------------------------------ jobs
+
+    async def job(self, id_: str) -> Job | None:
+        """A job by its id."""
+        with self._memberships.lock:
+            return find_job(self._connection, id_)
+
+    async def jobs(self, after: str | None = None, limit: int = 50) -> list[Job]:
+        """Jobs, the newest first, from the one after `after` on."""
+        with self._memberships.lock:
+            return page_of_jobs(self._connection, after, limit)
+
+    async def job_count(self) -> int:
+        """How many jobs are kept."""
+        async with AsyncSession(self._async_engine) as session:
+            return (await session.execute(select(func.count()).select_from(JobRow))).scalar_one()
+
+    async def rejections(self, job: str, after_line: int = 0, limit: int = 50) -> list[Rejection]:
+        """Rows that a job rejected, by line, from the one after `after_line` on."""
+        with self._memberships.lock:
+            return page_of_rejections(self._connection, job, after_line, limit)
+
+    async def cancel_job(self, id_: str) -> Job:
+        """Stops a job; nothing of it is applied then."""
+        return await self._workers.cancel(id_)
+
+    async def start_import(self, request: ImportRequest) -> Job:
+        """Starts an import in a process of its own."""
+        return await self._workers.start(request)
+
+    async def wait_job(self, id_: str) -> Job:
+        """The job once it has ended."""
+        async for job in self.job_changes(id_):
+            if job.ended_at is not None:
+                return job
+        raise NotFound(f"there is no job {id_!r}")
+
+    async def job_changes(self, id_: str) -> AsyncIterator[Job]:
+        """The job now and whenever it has moved on, until it has ended."""
+        last: Job | None = None
+        while (job := await self.job(id_)) is not None:
+            if job != last:
+                last = job
+                yield job
+            if job.ended_at is not None:
+                return
+            await asyncio.sleep(POLL_SECONDS)
+        raise NotFound(f"there is no job {id_!r}", argument="id")
+
+    async def changes(self) -> AsyncIterator[int]:
+        """The version now and each newer one that is noticed; several writes at once may show as one."""
+        last = -1
+        while True:
+            version = self.view().version
+            if version != last:
+                last = version
+                yield version
+            await asyncio.sleep(POLL_SECONDS)
+
+    # ------------------------------------------------------------ tokens
+
+    async def create_token(self, name: str, scopes: Sequence[str]) -> str:
+        """A new secret under a name; it is not kept and cannot be shown again."""
+        secret = f"tgr_{secrets.token_urlsafe(32)}"
+
+        def create(transaction: Transaction) -> str:
+            with transaction.session() as session:
+                if session.get(TokenRow, name):
+                    raise Conflict(f"there is a token {name!r}; revoke it first or choose another name")
+                row = TokenRow(
+                    name=name, digest=_digest(secret), scopes=" ".join(sorted(scopes)), created_at=transaction.moment
+                )
+                session.add(row)
+                session.flush()
+            return secret
+
+        return await self.write(create)
+
+    async def tokens(self) -> list[TokenInfo]:
+        """All tokens that are in force."""
+        async with AsyncSession(self._async_engine) as session:
+            rows = await session.scalars(select(TokenRow).order_by(TokenRow.name))
+            return [TokenInfo(row.name, frozenset(row.scopes.split())) for row in rows]
+
+    async def revoke_token(self, name: str) -> None:
+        """Ends a token at once, in every process."""
+
+        def revoke(transaction: Transaction) -> None:
+            with transaction.session() as session:
+                row = session.get(TokenRow, name)
+                if row is None:
+                    raise NotFound(f"there is no token {name!r}")
+                session.delete(row)
+                session.flush()
+
+        await self.write(revoke)
+
+    async def token(self, secret: str) -> TokenInfo | None:
+        """Who a secret stands for; None when it is not in force."""
+        with self._memberships.lock:
+            found = self._connection.execute(
+                "SELECT name, scopes FROM token WHERE digest = ?", (_digest(secret),)
+            ).fetchone()
+        return TokenInfo(found[0], frozenset(found[1].split())) if found else None
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _profile(user: int, name: str, facts: tuple[list[Identifier], dict[str, object]]) -> ProfileFacts:
+    return ProfileFacts(user, name, tuple(facts[0]), tuple(facts[1].items()))
+
+
+def memberships_of(tag: Tag, rows: Rows, catalog: Catalog, sources: dict[int, str]) -> list[tuple[int, Membership]]:
+    """Rows of one tag as memberships with their users; the days of an EVENT are summed by value."""
+    values = catalog.values(tag)
+    found: list[tuple[int, Membership]] = []
+    if tag.kind is TagKind.EVENT:
+        sums: dict[tuple[int, int], tuple[int, int, int]] = {}
+        for row in rows:
+            key = (int(row["user"]), int(row["value"]))
+            since, count, last = sums.get(key, (int(row["since"]), 0, int(row["last"])))
+            sums[key] = (
+                min(since, int(row["since"])), count + int(row["count"]), max(last, int(row["last"]))
+            )  # fmt: skip
+        for (user, value), (since, count, last) in sums.items():
+            name = values.name_of(value) if value else None
+            found.append((user, Membership(tag.key, name, moment_of(since), count=count, last_at=moment_of(last))))
+        return found
+    for row in rows:
+        value, expires, score = int(row["value"]), int(row["expires"]), float(row["score"])
+        membership = Membership(
+            tag=tag.key,
+            value=values.name_of(value) if value else None,
+            since=moment_of(int(row["since"])),
+            expires_at=None if expires == NEVER else moment_of(expires),
+            source=sources.get(int(row["source"])),
+            score=None if score != score else score,
+            units=int(row["units"]) if tag.kind in (TagKind.NUMBER, TagKind.DATE) else None,
+        )
+        found.append((int(row["user"]), membership))
+    return found

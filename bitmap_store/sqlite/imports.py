@@ -1,0 +1,416 @@
+"""An import from file to flip, in a process of its own.
+
+Rows are read and resolved block by block, fragments are staged tag by tag in short transactions, and one
+last transaction makes all of it visible as one version. Users written meanwhile are worked out again
+there. Until then nothing is visible, so a crash leaves nothing but staging, which the next import drops.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pyroaring import BitMap
+
+from bitmap_store.bitmaps import bitmap_of, ids_of
+from bitmap_store.catalog import Catalog
+from bitmap_store.definitions import TagDefinition
+from bitmap_store.errors import Invalid
+from bitmap_store.files.blocks import PROFILES
+from bitmap_store.files.cells import Cells
+from bitmap_store.files.profiles import ProfileRows, profiles
+from bitmap_store.files.reader import read_blocks
+from bitmap_store.files.repeats import reject_repeats, repeated_rows, settle
+from bitmap_store.files.table import WideRows
+from bitmap_store.rows import Rows, in_order, is_member, rows_of
+from bitmap_store.sqlite import jobs
+from bitmap_store.sqlite.base import SHARD_BITS
+from bitmap_store.sqlite.definitions import define_tag
+from bitmap_store.sqlite.memberships import Change
+from bitmap_store.sqlite.merge import change_of, merged, shards_of, summed
+from bitmap_store.sqlite.names import give_ids, look_up
+from bitmap_store.sqlite.routes import route_of, tags_suggested
+from bitmap_store.sqlite.staging import drop_staged, fragments_in, stage, swap
+from bitmap_store.sqlite.writer import Transaction, Writer
+from bitmap_store.values import (
+    NEVER,
+    EntityKind,
+    Identifier,
+    JobState,
+    Rejection,
+    Tag,
+    TagKind,
+    WriteResult,
+    micros,
+)
+
+PROGRESS_SECONDS = 0.5
+LOCK_POLL_SECONDS = 0.2
+NAMES_CHUNK = 50_000
+REJECTIONS_CHUNK = 50_000
+T = TypeVar("T")
+
+
+class Cancelled(Exception):
+    """The job was asked to stop."""
+
+
+@dataclass(slots=True)
+class Staged:
+    """One tag as it was staged: what the file says, what that changes, and the shards that were rewritten."""
+
+    tag: int
+    kind: TagKind
+    new: Rows
+    change: Change | None
+    version: int
+    shards: NDArray[np.uint32]
+
+
+@dataclass(slots=True)
+class Totals:
+    """Rows so far."""
+
+    read: int = 0
+    rejected: int = 0
+    waiting: list[Rejection] = field(default_factory=list)
+
+
+class Import:
+    """One import. The caller holds the lock of all bulk work, so that bases move only here meanwhile."""
+
+    def __init__(self, writer: Writer, job: str, request: jobs.ImportRequest, parent: int) -> None:
+        self._writer = writer
+        self._parent = parent
+        self._job = job
+        self._request = request
+        self._totals = Totals()
+        self._told = 0.0
+        self._moment = micros(writer.clock.now())
+        self._dense: dict[str, int] = {}
+        self._linked: dict[str, int] = {}
+        self._cells: dict[str, list[Cells]] = {}
+        self._users = BitMap()
+        self._wide: list[WideRows] = []
+
+    def _write(self, run: Callable[[Transaction], T]) -> T:
+        return self._writer.submit(run).result()
+
+    def run(self) -> WriteResult:
+        """Imports the file. Whatever is raised, nothing has been applied."""
+        request = self._request
+        started = self._write(self._start)
+        if started is not None:
+            return started
+        catalog = self._write(lambda transaction: transaction.catalog)
+        entity = catalog.entity(request.entity, argument="entity")
+        if request.kind == "profiles":
+            found = list(self._read_profiles(entity))
+            return self._write(lambda transaction: self._apply_profiles(transaction, entity, found))
+        if request.define:
+            catalog = self._define(entity)
+        self._read(entity, catalog)
+        if self._totals.read == 0 and request.mode == "replace":
+            raise Invalid("the file has no rows; with mode=replace that would empty every tag it names")
+        staged = list(self._stage_all(entity))
+        return self._write(lambda transaction: self._flip(transaction, entity, staged))
+
+    def _start(self, transaction: Transaction) -> WriteResult | None:
+        drop_staged(transaction)
+        jobs.advance(transaction, self._job, state=JobState.RUNNING, started_at=transaction.moment)
+        key = self._request.key
+        return transaction.applied(key, self._fingerprint(transaction)) if key else None
+
+    def _fingerprint(self, transaction: Transaction) -> str:
+        (found,) = transaction.raw.execute("SELECT fingerprint FROM job WHERE id = ?", (self._job,)).fetchone()
+        return str(found)
+
+    def _tell(self, progress: float, force: bool = False) -> None:
+        """Writes how far the import is, now and then; raises Cancelled when it is to stop."""
+        now = time.monotonic()
+        if not force and now - self._told < PROGRESS_SECONDS:
+            return
+        self._told = now
+        totals, rejected = self._totals, self._totals.waiting
+        totals.waiting = []
+
+        def tell(transaction: Transaction) -> bool:
+            jobs.reject(transaction, self._job, rejected)
+            return jobs.advance(
+                transaction, self._job, progress=progress, rows_read=totals.read, rows_rejected=totals.rejected
+            )
+
+        if not self._write(tell) or os.getppid() != self._parent:
+            raise Cancelled
+
+    def _reject(self, rejections: Sequence[Rejection]) -> None:
+        self._totals.rejected += len(rejections)
+        self._totals.waiting.extend(rejections)
+
+    # ------------------------------------------------------------ reading
+
+    def _define(self, entity: EntityKind) -> Catalog:
+        """Defines the tags that the file names and the catalog does not."""
+        inferred = tags_suggested(self._request.kind, self._request.path, self._request.format)
+
+        def define(transaction: Transaction) -> Catalog:
+            for guess in inferred:
+                if guess.key not in transaction.catalog.tags:
+                    define_tag(
+                        transaction,
+                        TagDefinition(
+                            key=guess.key,
+                            kind=guess.kind,
+                            entity=entity.key,
+                            scale=guess.scale,
+                            precision=guess.precision,
+                        ),
+                    )
+            return transaction.catalog
+
+        return self._write(define)
+
+    def _read(self, entity: EntityKind, catalog: Catalog) -> None:
+        """Reads the whole file into pieces by tag."""
+        request = self._request
+        size = max(request.path.stat().st_size, 1)
+        route = route_of(request.kind, catalog, entity.key, self._writer.timezone)
+        for block in read_blocks(request.path, request.format, route.shape):
+            meant = route.interpret(block)
+            self._totals.read += block.rows
+            self._reject([*block.rejected, *meant.rejected])
+            ids = self._resolve(entity, meant.names.to_pylist())
+            self._users |= bitmap_of(np.unique(ids))
+            numbered = meant.numbered(ids)
+            if isinstance(numbered, WideRows):
+                self._wide.append(replace(numbered, cells=[]))
+            for cells in numbered.cells:
+                self._cells.setdefault(cells.tag, []).append(cells)
+            self._tell(0.6 * min(1.0, block.bytes_done / size))
+
+    def _settled(self, parts: Sequence[Cells], repeated: Sequence[Rejection]) -> Cells:
+        """One tag's cells of the whole file, as they hold in the end."""
+        if self._request.kind == "table":
+            return settle(parts, repeated)
+        cells, rejected = reject_repeats(parts)
+        self._reject(rejected)
+        return cells
+
+    def _rows(self, tag: Tag, cells: Cells) -> Rows:
+        """Cells as rows, with the ids of their values; new values of open tags get one."""
+        rows = rows_of(len(cells))
+        rows["user"] = cells.users
+        if cells.values is not None:
+            names = cells.values.dictionary.to_pylist()
+            known = self._write(lambda transaction: self._value_ids(transaction, tag, names))
+            # An event without a value has the id 0, as in a batch.
+            rows["value"] = np.array([*known, 0])[cells.values.indices.fill_null(len(known)).to_numpy()]
+        for name, column in (
+            ("units", cells.units),
+            ("count", cells.counts),
+            ("last", cells.last),
+            ("expires", cells.expires),
+            ("score", cells.score),
+        ):
+            if column is not None:
+                rows[name] = column
+        return rows
+
+    @staticmethod
+    def _value_ids(transaction: Transaction, tag: Tag, names: list[str]) -> list[int]:
+        known = transaction.catalog.values(tag).names
+        missing = [name for name in names if name not in known]
+        if missing:
+            known = transaction.add_values(tag, missing)
+        return [known[name] for name in names]
+
+    def _resolve(self, entity: EntityKind, names: list[str]) -> NDArray[np.uint32]:
+        """Dense ids of distinct names. New names get one at once; their users exist from the flip on."""
+        unknown = [name for name in names if name not in self._dense]
+        for start in range(0, len(unknown), NAMES_CHUNK):
+            chunk = unknown[start : start + NAMES_CHUNK]
+            self._dense |= self._write(partial(self._give, entity, chunk))
+        return np.fromiter((self._dense[name] for name in names), np.uint32, len(names))
+
+    def _give(self, entity: EntityKind, names: list[str], transaction: Transaction) -> dict[str, int]:
+        raw, id_kind = transaction.raw, self._request.id_kind
+        found = dict(look_up(raw, entity.id, names, id_kind))
+        missing = [name for name in names if name not in found]
+        if id_kind is not None and missing:
+            taken = dict(look_up(raw, entity.id, missing))
+            for name, dense in taken.items():
+                if transaction.memberships.rows(-entity.id, transaction.current, BitMap([dense])).size:
+                    raise Invalid(
+                        f"{name!r} is a user id already and not linked as {id_kind!r}; link it or import by user id"
+                    )
+            found |= taken
+            missing = [name for name in missing if name not in taken]
+            self._linked |= taken
+        given = give_ids(raw, entity.id, missing)
+        if id_kind is not None:
+            self._linked |= given
+        return found | given
+
+    # ------------------------------------------------------------ profiles
+
+    def _read_profiles(self, entity: EntityKind) -> Iterable[tuple[ProfileRows, NDArray[np.uint32]]]:
+        size = max(self._request.path.stat().st_size, 1)
+        for block in read_blocks(self._request.path, self._request.format, PROFILES):
+            rows = profiles(block)
+            self._totals.read += block.rows
+            self._reject([*block.rejected, *rows.rejected])
+            names = rows.users.to_pylist()
+            self._resolve(entity, list(dict.fromkeys(names)))
+            yield rows, np.fromiter((self._dense[name] for name in names), np.uint32, len(names))
+            self._tell(0.8 * min(1.0, block.bytes_done / size))
+
+    def _apply_profiles(
+        self,
+        transaction: Transaction,
+        entity: EntityKind,
+        found: Sequence[tuple[ProfileRows, NDArray[np.uint32]]],
+    ) -> WriteResult:
+        """Applies all rows in order; a row with an identifier of somebody else's is rejected as a whole."""
+        changed = 0
+        users = BitMap()
+        for rows, dense in found:
+            identifiers = {kind: column.to_pylist() for kind, column in rows.identifiers.items()}
+            lines, attributes = rows.lines.tolist(), rows.attributes.to_pylist()
+            for i, user in enumerate(dense.tolist()):
+                linked = [Identifier(kind, column[i]) for kind, column in identifiers.items() if column[i] is not None]
+                taken = next((each for each in linked if transaction.owner(entity, each) not in (None, user)), None)
+                if taken is not None:
+                    sentence = f"the {taken.kind} {taken.value!r} belongs to another user"
+                    self._reject([Rejection(lines[i], "CONFLICT", sentence)])
+                    continue
+                said = json.loads(attributes[i])
+                try:
+                    changed += bool(said) and transaction.merge_attributes(entity, user, said)
+                except Invalid as error:
+                    self._reject([Rejection(lines[i], error.code, error.message)])
+                    continue
+                users.add(user)
+                changed += sum(transaction.link(entity, user, each) for each in linked)
+        created = transaction.create(entity, users)
+        self._link(transaction, entity, users)
+        return self._finish(transaction, changed, created)
+
+    def _link(self, transaction: Transaction, entity: EntityKind, users: BitMap) -> None:
+        """Links the identifiers by which new users were named."""
+        for value, dense in self._linked.items():
+            if dense in users:
+                transaction.link(entity, dense, Identifier(str(self._request.id_kind), value))
+
+    # ------------------------------------------------------------ staging
+
+    def _stage_all(self, entity: EntityKind) -> Iterable[Staged]:
+        catalog = self._write(lambda transaction: transaction.catalog)
+        source = self._write(lambda transaction: transaction.source_id(self._source()))
+        repeated = repeated_rows(self._wide) if self._wide else []
+        self._reject(repeated)
+        done, total = 0, len(self._cells) + 1
+        while self._cells:
+            key, parts = self._cells.popitem()
+            tag = catalog.tag(key)
+            rows = self._rows(tag, self._settled(parts, repeated))
+            rows["source"] = source
+            yield self._stage(tag.id, tag.kind, rows, tag)
+            done += 1
+            self._tell(0.6 + 0.35 * done / total)
+        everyone = rows_of(len(self._users))
+        everyone["user"] = ids_of(self._users)
+        yield self._stage(-entity.id, TagKind.FLAG, everyone, None)
+
+    def _source(self) -> str:
+        return self._request.source or self._request.title or f"import {self._job}"
+
+    def _stage(self, tag_id: int, kind: TagKind, rows: Rows, tag: Tag | None) -> Staged:
+        """Writes the fragments of a tag as they will be, and remembers what that changes."""
+        memberships, moment = self._writer.memberships, self._moment
+        version = memberships.tail()
+        rows["since"] = moment
+        if tag is not None and tag.valid_for is not None:
+            open_ended = rows["expires"] == NEVER
+            start = rows["last"][open_ended] if kind is TagKind.EVENT else moment
+            rows["expires"][open_ended] = start + tag.valid_for // timedelta(microseconds=1)
+        new = summed(rows) if kind is TagKind.EVENT else in_order(rows)
+        every = memberships.rows(tag_id, version)
+        users = self._considered(every, new)
+        before = every[is_member(every["user"], users)]
+        after = merged(kind, before, new, moment, self._request.mode == "replace" and tag is not None)
+        behind = shards_of(memberships.overlaid(tag_id, version), SHARD_BITS)
+        shards = np.union1d(np.unique(users >> SHARD_BITS), behind)
+        fragments = fragments_in([every[~is_member(every["user"], users)], after], shards)
+        self._write(lambda transaction: stage(transaction, tag_id, fragments))
+        return Staged(tag_id, kind, new, change_of(before, after), version, shards)
+
+    def _considered(self, every: Rows, new: Rows) -> NDArray[np.uint32]:
+        """The users whose rows the import decides: those of the file, or with mode=replace all who have any."""
+        users = np.unique(new["user"])
+        if self._request.mode == "replace":
+            users = np.union1d(users, every["user"]).astype(np.uint32)
+        return users
+
+    # ------------------------------------------------------------ the flip
+
+    def _flip(self, transaction: Transaction, entity: EntityKind, staged: Sequence[Staged]) -> WriteResult:
+        changed = created = 0
+        for part in staged:
+            touched, late = self._flip_tag(transaction, part)
+            if part.tag == -entity.id:
+                created = touched
+            else:
+                changed += touched
+            if late is not None:
+                transaction.record(part.tag, late)
+        self._link(transaction, entity, self._users)
+        return self._finish(transaction, changed, created)
+
+    def _flip_tag(self, transaction: Transaction, part: Staged) -> tuple[int, Change | None]:
+        """Swaps the fragments of a tag; how many users changed, and the change of those written meanwhile."""
+        memberships = transaction.memberships
+        replace = self._request.mode == "replace" and part.tag > 0
+        late = memberships.touched_since(part.tag, part.version)
+        if not replace:
+            late &= bitmap_of(np.unique(part.new["user"]))
+        late_change: Change | None = None
+        if late:
+            users = ids_of(late)
+            before = memberships.rows(part.tag, transaction.current, late)
+            new = part.new[is_member(part.new["user"], users)]
+            late_change = change_of(before, merged(part.kind, before, new, transaction.moment, replace))
+        swap(transaction, part.tag, part.shards, part.version)
+        touched = 0
+        if part.change is not None:
+            early = part.change.touched - late
+            if early:
+                before = part.change.before
+                before = before[is_member(before["user"], ids_of(early))]
+                transaction.record(part.tag, Change(early, before, None))
+                touched += len(early)
+        return touched + (len(late_change.touched) if late_change else 0), late_change
+
+    def _finish(self, transaction: Transaction, changed: int, created: int) -> WriteResult:
+        totals = self._totals
+        result = WriteResult(transaction.current, changed, created)
+        transaction.remember(self._request.key, self._fingerprint(transaction), result, self._job)
+        jobs.reject(transaction, self._job, totals.waiting)
+        proceed = jobs.advance(
+            transaction,
+            self._job,
+            progress=1.0,
+            rows_read=totals.read,
+            rows_applied=totals.read - totals.rejected,
+            rows_rejected=totals.rejected,
+        )
+        if not proceed:
+            raise Cancelled
+        totals.waiting = []
+        jobs.end(transaction, self._job, JobState.DONE)
+        return result

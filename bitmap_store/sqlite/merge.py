@@ -1,0 +1,106 @@
+"""What an import does to the memberships of one tag, for any number of users at once.
+
+The same meaning as assigning row by row (`changes.py`), as array operations; tests hold the two together.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from pyroaring import BitMap
+
+from bitmap_store.bitmaps import bitmap_of, ids_of
+from bitmap_store.errors import Invalid
+from bitmap_store.rows import FACTS, Rows, in_order, is_member
+from bitmap_store.sqlite.changes import COUNT_MAX
+from bitmap_store.sqlite.memberships import Change
+from bitmap_store.values import TagKind
+
+
+def merged(kind: TagKind, before: Rows, new: Rows, moment: int, replace: bool) -> Rows:
+    """The rows of the considered users after an import, in canonical order.
+
+    before: their rows now, in order, ended ones included. new: the file's rows, in order, no key twice.
+    replace: the considered users keep nothing that the file does not say.
+    """
+    alive = before[before["expires"] > moment]
+    if not len(alive):
+        return new
+    pairs_new, pairs_old = _same_keys(new, alive)
+    new = new.copy()
+    new["since"][pairs_new] = alive["since"][pairs_old]
+    if kind is TagKind.EVENT and not replace:
+        new = _added(new, alive, pairs_new, pairs_old)
+    if replace:
+        return new
+    if kind in (TagKind.CHOICES, TagKind.EVENT):
+        kept = np.ones(len(alive), bool)
+        kept[pairs_old] = False
+    else:
+        kept = ~is_member(alive["user"], np.unique(new["user"]))
+    return in_order(np.concatenate([alive[kept], new]))
+
+
+def _added(new: Rows, alive: Rows, pairs_new: NDArray[np.intp], pairs_old: NDArray[np.intp]) -> Rows:
+    counts = new["count"][pairs_new].astype(np.uint64) + alive["count"][pairs_old]
+    if len(counts) and int(counts.max()) > COUNT_MAX:
+        raise Invalid(f"more than {COUNT_MAX} events of one user on one day")
+    new["count"][pairs_new] = counts
+    for name in ("last", "expires"):
+        new[name][pairs_new] = np.maximum(new[name][pairs_new], alive[name][pairs_old])
+    return new
+
+
+def _same_keys(a: Rows, b: Rows) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The places in two ordered arrays of rows that have the same user, value and units."""
+    users = np.concatenate([a["user"], b["user"]])
+    values = np.concatenate([a["value"], b["value"]])
+    units = np.concatenate([a["units"], b["units"]])
+    order = np.lexsort((units, values, users))  # stable: of a pair, a's row comes first
+    users, values, units = users[order], values[order], units[order]
+    same = (users[1:] == users[:-1]) & (values[1:] == values[:-1]) & (units[1:] == units[:-1])
+    first = np.flatnonzero(same)
+    return order[first], order[first + 1] - len(a)
+
+
+def change_of(before: Rows, after: Rows) -> Change | None:
+    """The change from all rows of the considered users to others; both in canonical order."""
+    if not len(before):
+        touched = bitmap_of(np.unique(after["user"]))
+        return Change(touched, before, after) if touched else None
+    at_before, at_after = _same_keys(before, after)
+    same = before["since"][at_before] == after["since"][at_after]
+    for name in FACTS:
+        x, y = before[name][at_before], after[name][at_after]
+        same &= (x == y) | ((x != x) & (y != y))  # one NaN is as good as another
+    gone, fresh = np.ones(len(before), bool), np.ones(len(after), bool)
+    gone[at_before[same]] = False
+    fresh[at_after[same]] = False
+    users = np.unique(np.concatenate([before["user"][gone], after["user"][fresh]]))
+    if not len(users):
+        return None
+    return Change(bitmap_of(users), before[is_member(before["user"], users)], after[is_member(after["user"], users)])
+
+
+def summed(rows: Rows) -> Rows:
+    """Events in canonical order with one row a user, value and day: counts add up, the latest moment stays."""
+    rows = rows[np.lexsort((rows["units"], rows["value"], rows["user"]))]
+    if not len(rows):
+        return rows
+    changes = (
+        (rows["user"][1:] != rows["user"][:-1])
+        | (rows["value"][1:] != rows["value"][:-1])
+        | (rows["units"][1:] != rows["units"][:-1])
+    )
+    starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
+    result: Rows = rows[starts]
+    counts = np.add.reduceat(rows["count"].astype(np.uint64), starts)
+    if int(counts.max()) > COUNT_MAX:
+        raise Invalid(f"more than {COUNT_MAX} events of one user on one day")
+    result["count"] = counts
+    result["last"] = np.maximum.reduceat(rows["last"], starts)
+    result["expires"] = np.maximum.reduceat(rows["expires"], starts)
+    return result
+
+
+def shards_of(users: BitMap, shard_bits: int) -> NDArray[np.uint32]:
+    """The shards that the users lie in."""
+    return np.unique(ids_of(users) >> shard_bits)

@@ -1,0 +1,88 @@
+"""Starting and watching jobs: each import runs in a child process that holds the job's lock.
+
+The child says in the job's row how it goes; when it ends without having said so, its job has failed.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+from bitmap_store.clock import Clock
+from bitmap_store.errors import Unavailable
+from bitmap_store.sqlite import jobs
+from bitmap_store.sqlite.writer import Transaction, Writer
+from bitmap_store.values import Job, JobState
+
+ROOT = Path(__file__).parents[2]
+
+
+class Workers:
+    """The child processes of this process. settings: what a child is to open the store with."""
+
+    def __init__(self, writer: Writer, directory: Path, settings: dict[str, object], clock: Clock) -> None:
+        self._writer = writer
+        self._directory = directory
+        self._settings = settings
+        self._clock = clock
+        self._watching: set[asyncio.Task[None]] = set()
+        self._processes: set[asyncio.subprocess.Process] = set()
+
+    async def start(self, request: jobs.ImportRequest) -> Job:
+        """The job that imports the file; the earlier one where the key was used for the same."""
+        if request.kind not in jobs.KINDS:
+            raise Unavailable(f"importing {request.kind} comes with a later version")
+        fingerprint = await asyncio.to_thread(request.fingerprint)
+        writer = self._writer
+
+        def enlist_locked(transaction: Transaction) -> tuple[Job, bool, int | None]:
+            job, new = jobs.enlist(transaction, request, fingerprint)
+            return job, new, jobs.try_lock(jobs.lock_of(self._directory, job.id)) if new else None
+
+        job, new, lock = await asyncio.wrap_future(writer.submit(enlist_locked))
+        if not new:
+            if request.owned:
+                request.path.unlink(missing_ok=True)
+            return job
+        assert lock is not None
+        try:
+            await self._spawn(job, lock)
+        finally:
+            os.close(lock)  # the child has its own copy, and with it the lock
+        return job
+
+    async def _spawn(self, job: Job, lock: int) -> None:
+        settings = self._settings | {"job": job.id, "now": self._clock.now().isoformat(), "parent": os.getpid()}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "bitmap_store.sqlite.import_process",
+            json.dumps(settings),
+            cwd=ROOT,
+            pass_fds=(lock,),
+            stdin=asyncio.subprocess.DEVNULL,
+        )
+        self._processes.add(process)
+        task = asyncio.create_task(self._watch(job, process))
+        self._watching.add(task)
+        task.add_done_callback(self._watching.discard)
+
+    async def _watch(self, job: Job, process: asyncio.subprocess.Process) -> None:
+        await process.wait()
+        self._processes.discard(process)
+        future = self._writer.submit(
+            lambda transaction: jobs.end(transaction, job.id, JobState.FAILED, jobs.INTERRUPTED)
+        )
+        await asyncio.wrap_future(future)
+
+    async def cancel(self, id_: str) -> Job:
+        """Asks a job to stop, wherever it runs."""
+        return await asyncio.wrap_future(self._writer.submit(lambda transaction: jobs.ask_to_stop(transaction, id_)))
+
+    async def close(self) -> None:
+        """Ends the child processes; what they had not made visible never will be."""
+        for process in list(self._processes):
+            process.terminate()
+        if self._watching:
+            await asyncio.wait(self._watching)

@@ -1,0 +1,451 @@
+"""The one writer of a process: batches that wait are applied together and made durable by one commit.
+
+A batch that fails takes back its own savepoint and none of the others. What is answered is on disk and
+in the next reading of every process.
+"""
+
+import hashlib
+import json
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+from zoneinfo import ZoneInfo
+
+from pyroaring import BitMap
+from sqlalchemy import Connection, Engine
+from sqlmodel import Session
+
+from bitmap_store.bitmaps import checksum, packed
+from bitmap_store.catalog import Catalog
+from bitmap_store.clock import Clock
+from bitmap_store.errors import Conflict, Invalid, NotFound, TagroarError, Unavailable
+from bitmap_store.rows import encode, rows_of
+from bitmap_store.sqlite.changes import TagEditor, check_user, users_of, with_source
+from bitmap_store.sqlite.memberships import Change, Memberships
+from bitmap_store.sqlite.names import give_ids, look_up
+from bitmap_store.values import (
+    Assign,
+    Batch,
+    EntityKind,
+    Event,
+    Identifier,
+    ProfileChange,
+    Remove,
+    Tag,
+    WriteResult,
+    micros,
+)
+
+T = TypeVar("T")
+GROUP_MAX = 256
+QUEUE_MAX = 10_000
+ATTRIBUTE_BYTES_MAX = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A function to run in a write transaction, and where its result goes."""
+
+    run: Callable[["Transaction"], Any]
+    result: "Future[Any]"
+
+
+class Writer:
+    """A thread that owns the write connection."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        memberships: Memberships,
+        clock: Clock,
+        timezone: ZoneInfo,
+        load_catalog: Callable[[sqlite3.Connection], Catalog],
+    ) -> None:
+        self._engine = engine
+        self.memberships = memberships
+        self.clock = clock
+        self.timezone = timezone
+        self.load_catalog = load_catalog
+        self.catalog = Catalog(version=-1)
+        self._waiting: queue.Queue[Work | None] = queue.Queue(QUEUE_MAX)
+        self._thread = threading.Thread(target=self._run, name="tagroar-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, run: Callable[["Transaction"], T]) -> "Future[T]":
+        """Runs a function in the next transaction; the future has its result once that is on disk."""
+        result: Future[T] = Future()
+        work = Work(run, result)
+        try:
+            self._waiting.put_nowait(work)
+        except queue.Full:
+            raise Unavailable("too many writes are waiting; try again in a moment") from None
+        return result
+
+    def close(self) -> None:
+        """Finishes what waits, then ends the thread."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (work := self._waiting.get()) is not None:
+            group = [work]
+            while len(group) < GROUP_MAX:
+                try:
+                    following = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
+                if following is None:
+                    self._waiting.put(None)
+                    break
+                group.append(following)
+            self._commit(group)
+
+    def _commit(self, group: list[Work]) -> None:
+        """Runs a group in one transaction. Whatever fails, no caller waits for ever and no reading is wrong."""
+        outcomes: list[tuple[Work, Any, BaseException | None]] = []
+        first: int | None = None
+        try:
+            with self._engine.begin() as connection:
+                raw = cast(sqlite3.Connection, connection.connection.driver_connection)
+                self._refresh(raw)
+                first = self.memberships.version + 1
+                outcomes.extend(self._attempt(work, connection, raw) for work in group)
+        except BaseException as error:
+            if first is not None:
+                self.memberships.withdraw(first)
+            self.catalog = Catalog(version=-1)
+            failure = error if isinstance(error, TagroarError) else Unavailable("the write could not be stored")
+            failure.__cause__ = error
+            for work in group:
+                work.result.set_exception(failure)
+            return
+        for work, value, problem in outcomes:
+            if problem is None:
+                work.result.set_result(value)
+            else:
+                work.result.set_exception(problem)
+
+    def _refresh(self, raw: sqlite3.Connection) -> None:
+        self.memberships.tail()
+        (catalog,) = raw.execute("SELECT catalog FROM store").fetchone()
+        if catalog != self.catalog.version:
+            self.catalog = self.load_catalog(raw)
+
+    def _attempt(
+        self, work: Work, connection: Connection, raw: sqlite3.Connection
+    ) -> tuple[Work, Any, BaseException | None]:
+        raw.execute("SAVEPOINT batch")
+        transaction = Transaction(self, connection, raw)
+        try:
+            value = work.run(transaction)
+            raw.execute("RELEASE batch")
+            return work, value, None
+        except BaseException as error:
+            raw.execute("ROLLBACK TO batch")
+            raw.execute("RELEASE batch")
+            if transaction.version is not None:
+                self.memberships.withdraw(transaction.version)
+            (catalog,) = raw.execute("SELECT catalog FROM store").fetchone()
+            if catalog != self.catalog.version:
+                self.catalog = self.load_catalog(raw)
+            return work, None, error
+
+
+class Transaction:
+    """What may be done inside a write: one batch, one definition, one flip. Gives versions and ids."""
+
+    def __init__(self, writer: Writer, connection: Connection, raw: sqlite3.Connection) -> None:
+        self._writer = writer
+        self.connection = connection
+        self.raw = raw
+        self.memberships = writer.memberships
+        self.version: int | None = None
+        self._sources: dict[str, int] = {}
+        (self._last,) = raw.execute("SELECT version FROM store").fetchone()
+        last_moment = raw.execute("SELECT max(moment) FROM version").fetchone()[0]
+        # Moments never go back, whatever the clocks of several processes say.
+        self.moment = max(micros(writer.clock.now()), (last_moment or 0) + 1)
+
+    @property
+    def catalog(self) -> Catalog:
+        """The definitions as they are in this transaction."""
+        return self._writer.catalog
+
+    @property
+    def current(self) -> int:
+        """The version that reading inside this transaction sees."""
+        return self._last if self.version is None else self.version
+
+    def session(self) -> Session:
+        """A session on this transaction; what it flushes is committed or taken back with the rest."""
+        return Session(bind=self.connection, join_transaction_mode="rollback_only")
+
+    def next_version(self) -> int:
+        """The version that this transaction makes; the first call makes it."""
+        if self.version is None:
+            self.version = self._last + 1
+            self.raw.execute("INSERT INTO version (version, moment) VALUES (?, ?)", (self.version, self.moment))
+            self.raw.execute("UPDATE store SET version = ?", (self.version,))
+        return self.version
+
+    def catalog_changed(self) -> Catalog:
+        """To be called after definitions were changed: every process will read them again."""
+        self.raw.execute("UPDATE store SET catalog = catalog + 1")
+        self._writer.catalog = self._writer.load_catalog(self.raw)
+        return self._writer.catalog
+
+    def record(self, tag: int, change: Change) -> None:
+        """Writes the change of one tag to the log."""
+        version = self.next_version()
+        touched, before = packed(change.touched), encode(change.before)
+        after = None if change.after is None else encode(change.after)
+        cursor = self.raw.execute(
+            "INSERT INTO change (version, tag_id, checksum, touched, before, after) VALUES (?, ?, ?, ?, ?, ?)",
+            (version, tag, checksum(touched, before, after or b""), touched, before, after),
+        )
+        assert cursor.lastrowid is not None
+        self.memberships.propose(tag, version, change, cursor.lastrowid)
+
+    def source_id(self, name: str | None) -> int:
+        """The id of a source, given when it is first named; 0 is none."""
+        if name is None:
+            return 0
+        if name not in self._sources:
+            if not name or len(name) > 200:
+                raise Invalid("a source has 1 to 200 characters", argument="source")
+            self.raw.execute("INSERT OR IGNORE INTO source (name) VALUES (?)", (name,))
+            (self._sources[name],) = self.raw.execute("SELECT id FROM source WHERE name = ?", (name,)).fetchone()
+        return self._sources[name]
+
+    def value_id(self, tag: Tag, value: str) -> int:
+        """The id of a value; of an open tag a new one is added, with the levels above it where hierarchical."""
+        known = self.catalog.values(tag).names.get(value)
+        if known is not None:
+            return known
+        if not tag.open:
+            raise NotFound.named(f"value of {tag.key!r}", value, self.catalog.values(tag))
+        return self.add_values(tag, [value])[value]
+
+    def add_values(self, tag: Tag, values: list[str]) -> dict[str, int]:
+        """Declares values of a tag, those that are not yet; the ids of all its values."""
+        names = dict(self.catalog.values(tag).names)
+        for value in values:
+            levels = value.split("/") if tag.hierarchical else [value]
+            for depth in range(1, len(levels) + 1):
+                name = "/".join(levels[:depth]) if tag.hierarchical else value
+                if name not in names:
+                    names[name] = max(names.values(), default=0) + 1
+                    self.raw.execute(
+                        "INSERT INTO tag_value (tag_id, id, value) VALUES (?, ?, ?)", (tag.id, names[name], name)
+                    )
+        return dict(self.catalog_changed().values(tag).names)
+
+    # ------------------------------------------------------------ idempotency
+
+    def applied(self, key: str | None, fingerprint: str) -> WriteResult | None:
+        """What a key that was used before did; CONFLICT when it was used for something else."""
+        if key is None:
+            return None
+        found = self.raw.execute(
+            "SELECT fingerprint, version, changed, created FROM applied WHERE key = ?", (key,)
+        ).fetchone()
+        if found is None:
+            return None
+        if found[0] != fingerprint:
+            raise Conflict(
+                f"the idempotency key {key!r} was used for another request; use a new key", argument="idempotencyKey"
+            )
+        return WriteResult(*found[1:])
+
+    def remember(self, key: str | None, fingerprint: str, result: WriteResult, job: str | None = None) -> None:
+        """Keeps what a key was used for."""
+        if key is not None:
+            self.raw.execute(
+                "INSERT INTO applied (key, fingerprint, version, changed, created, job_id) VALUES (?, ?, ?, ?, ?, ?)",
+                (key, fingerprint, result.data_version, result.changed, result.created, job),
+            )
+
+    # ------------------------------------------------------------ users
+
+    def users(self, entity: EntityKind, names: list[str], id_kind: str | None) -> dict[str, int]:
+        """The dense id of each name; unknown names get one. By identifier a new user has the identifier's
+        own text as its user id."""
+        found = dict(look_up(self.raw, entity.id, names, id_kind))
+        missing = [name for name in names if name not in found]
+        if not missing:
+            return found
+        for name in missing:
+            check_user(name)
+        if id_kind is None:
+            return found | give_ids(self.raw, entity.id, missing)
+        taken = dict(look_up(self.raw, entity.id, missing))
+        if taken:
+            name = next(iter(taken))
+            raise Conflict(f"{name!r} is a user id already, and not linked as {id_kind!r}; link it first")
+        given = give_ids(self.raw, entity.id, missing)
+        for name, dense in given.items():
+            self.link(entity, dense, Identifier(id_kind, name))
+        return found | given
+
+    def create(self, entity: EntityKind, users: BitMap) -> int:
+        """Makes these users exist, if they do not; how many are new."""
+        there = self.memberships.rows(-entity.id, self.current, users)
+        fresh = users - BitMap(there["user"].tolist())
+        if fresh:
+            rows = rows_of(len(fresh))
+            rows["user"] = list(fresh)
+            rows["since"] = self.moment
+            self.record(-entity.id, Change(fresh, rows_of(0), rows))
+        return len(fresh)
+
+    def owner(self, entity: EntityKind, identifier: Identifier) -> int | None:
+        """Whose identifier this is."""
+        return dict(look_up(self.raw, entity.id, [identifier.value], identifier.kind)).get(identifier.value)
+
+    def link(self, entity: EntityKind, dense: int, identifier: Identifier) -> bool:
+        """Gives a user an identifier, from this version on; False when it has it. CONFLICT when another has."""
+        owner = self.owner(entity, identifier)
+        if owner == dense:
+            return False
+        if owner is not None:
+            raise Conflict(f"the {identifier.kind} {identifier.value!r} belongs to another user", argument="identifier")
+        self.raw.execute(
+            "INSERT INTO identifier (entity_id, kind, value, dense, from_version) VALUES (?, ?, ?, ?, ?)",
+            (entity.id, identifier.kind, identifier.value, dense, self.next_version()),
+        )
+        return True
+
+    def merge_attributes(self, entity: EntityKind, dense: int, attributes: dict[str, object]) -> bool:
+        """Merges attributes into those of a user; None removes one. False when nothing changes."""
+        found = self.raw.execute(
+            "SELECT id, body FROM attribute WHERE entity_id = ? AND dense = ? AND to_version IS NULL",
+            (entity.id, dense),
+        ).fetchone()
+        old: dict[str, object] = json.loads(found[1]) if found else {}
+        new = {key: value for key, value in (old | attributes).items() if value is not None}
+        body = json.dumps(new, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+        if body == (found[1] if found else "{}"):  # as text, because True equals 1 in Python
+            return False
+        if len(body.encode()) > ATTRIBUTE_BYTES_MAX:
+            raise Invalid(f"the attributes of a user have at most {ATTRIBUTE_BYTES_MAX} bytes", argument="attributes")
+        if found:
+            self.raw.execute("UPDATE attribute SET to_version = ? WHERE id = ?", (self.next_version(), found[0]))
+        self.raw.execute(
+            "INSERT INTO attribute (entity_id, dense, body, from_version) VALUES (?, ?, ?, ?)",
+            (entity.id, dense, body, self.next_version()),
+        )
+        return True
+
+    # ------------------------------------------------------------ a batch
+
+    def apply(self, batch: Batch) -> WriteResult:
+        """Applies a batch; see `BitmapStore.apply`."""
+        entity = self.catalog.entity(batch.entity, argument="entity")
+        fingerprint = fingerprint_of(batch)
+        earlier = self.applied(batch.idempotency_key, fingerprint)
+        if earlier is not None:
+            return earlier
+        dense = self._dense(entity, batch)
+        editors = self._editors(entity, batch, dense)
+        made = users_of(operation for operation in batch.operations if not isinstance(operation, Remove))
+        created = self.create(entity, BitMap([dense[name] for name in made]))
+        changed = 0
+        for i, operation in enumerate(batch.operations):
+            user = dense.get(operation.user)
+            if user is None:
+                continue  # nothing can be removed from a user nobody ever named
+            try:
+                match with_source(operation, batch.source):
+                    case Assign() as assign:
+                        editors[assign.tag].assign(user, assign)
+                    case Remove() as remove:
+                        editors[remove.tag].remove(user, remove)
+                    case Event() as event:
+                        editors[event.tag].record(user, event)
+                    case ProfileChange() as profile:
+                        changed += self._profile(entity, user, profile)
+            except TagroarError as error:
+                raise error.within(f"input.{i}") from None
+        for tag, editor in {self.catalog.tag(key).id: editor for key, editor in editors.items()}.items():
+            change, memberships = editor.change()
+            changed += memberships
+            if change is not None:
+                self.record(tag, change)
+        result = WriteResult(self.current, changed, created)
+        self.remember(batch.idempotency_key, fingerprint, result)
+        return result
+
+    def _dense(self, entity: EntityKind, batch: Batch) -> dict[str, int]:
+        """Dense ids of the users of a batch; those that are only removed from need not have one."""
+        for i, operation in enumerate(batch.operations):
+            try:
+                check_user(operation.user)
+            except Invalid as error:
+                error.argument = f"input.{i}.user"
+                raise
+        named = users_of(batch.operations)
+        made = users_of(operation for operation in batch.operations if not isinstance(operation, Remove))
+        return dict(look_up(self.raw, entity.id, named, batch.id_kind)) | self.users(entity, made, batch.id_kind)
+
+    def _editors(self, entity: EntityKind, batch: Batch, dense: dict[str, int]) -> dict[str, TagEditor]:
+        """An editor for each tag that the batch names, holding the rows of the users it touches there."""
+        touched: dict[str, BitMap] = {}
+        for i, operation in enumerate(batch.operations):
+            if isinstance(operation, ProfileChange):
+                continue
+            tag = self.catalog.tag_of(entity.key, operation.tag, argument=f"input.{i}.tag")
+            if tag.is_rule:
+                raise Invalid(f"{tag.key!r} follows from its rule and is not written", argument=f"input.{i}.tag")
+            users = touched.setdefault(operation.tag, BitMap())
+            if operation.user in dense:
+                users.add(dense[operation.user])
+        editors: dict[str, TagEditor] = {}
+        by_id: dict[int, TagEditor] = {}
+        for key, users in touched.items():  # two spellings of a key are one tag
+            tag = self.catalog.tag_of(entity.key, key)
+            if tag.id not in by_id:
+                every = BitMap.union(*(u for k, u in touched.items() if self.catalog.tag(k).id == tag.id), users)
+                before = self.memberships.rows(tag.id, self.current, every)
+                by_id[tag.id] = self._editor(tag, before)
+            editors[key] = by_id[tag.id]
+        return editors
+
+    def _editor(self, tag: Tag, before: Any) -> TagEditor:
+        return TagEditor(
+            tag, before, self.moment, self._writer.timezone, lambda value: self.value_id(tag, value), self.source_id
+        )
+
+    def _profile(self, entity: EntityKind, dense: int, profile: ProfileChange) -> int:
+        changed = 0
+        for i, identifier in enumerate(profile.identifiers):
+            check_identifier(identifier, f"identifiers.{i}")
+            try:
+                changed += self.link(entity, dense, identifier)
+            except Conflict as error:
+                error.argument = f"identifiers.{i}"
+                raise
+        if profile.attributes:
+            changed += self.merge_attributes(entity, dense, dict(profile.attributes))
+        return changed
+
+
+def check_identifier(identifier: Identifier, argument: str) -> None:
+    """INVALID when an identifier cannot be one."""
+    for name, text in (("kind", identifier.kind), ("value", identifier.value)):
+        try:
+            check_user(text)
+        except Invalid as error:
+            raise Invalid(
+                error.message.replace("the name of a user", f"the {name} of an identifier"),
+                argument=f"{argument}.{name}",
+            ) from None
+
+
+def fingerprint_of(batch: Batch) -> str:
+    """A digest of what a batch asks for, whatever its key."""
+    said = repr((batch.entity, batch.id_kind, batch.source, batch.operations))
+    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()

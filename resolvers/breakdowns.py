@@ -1,0 +1,183 @@
+"""Audiences by the values of tags: cross-tabs and portraits, each row an audience of its own.
+
+A tag is cut into cells; a row is one cell of each tag. Rows, the others and the unknown sum to the
+audience where the tags are exclusive.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import prod
+
+from bitmap_store.errors import Invalid, TooLarge
+from bitmap_store.expression import And, Everyone, Expression, Match, Not, Or
+from bitmap_store.plan import AllOf, Plan
+from resolvers.answers import Portrait, Question, Row, RowKind
+from resolvers.asked import Asked
+from resolvers.audiences import ratio
+from resolvers.catalog import tags_chosen
+from resolvers.cells import By, Cell, Dimension, dimension
+from resolvers.context import Context, bounded
+
+DIMENSIONS_MAX = 3
+
+
+async def breakdown(
+    context: Context, question: Question, by: Sequence[By], top: int, baseline: Asked | None
+) -> list[Row]:
+    """The audience by the values of one to three tags: the largest `top` rows, then the others and the unknown."""
+    context.viewer.require("count")
+    if not 1 <= len(by) <= DIMENSIONS_MAX:
+        raise Invalid(f"a breakdown is by one to {DIMENSIONS_MAX} tags", argument="by")
+    top = bounded(top, context.limits.rows_max, "top")
+    against = _baseline(context, question, baseline)
+    dimensions = [await dimension(context, question, each, f"by.{i}") for i, each in enumerate(by)]
+    [rows] = await _tables(context, question, against, [dimensions], top)
+    return rows
+
+
+async def portrait(
+    context: Context,
+    question: Question,
+    keys: Sequence[str] | None,
+    category: str | None,
+    top: int,
+    baseline: Asked | None,
+) -> list[Portrait]:
+    """The audience by the values of each of these tags, or of all tags of its entity."""
+    context.viewer.require("count")
+    top = bounded(top, context.limits.rows_max, "top")
+    against = _baseline(context, question, baseline)
+    tags = tags_chosen(context, question.entity, keys, category)
+    if len(tags) > context.limits.portrait_tags_max:
+        raise TooLarge(f"a portrait shows at most {context.limits.portrait_tags_max} tags", argument="tags")
+    dimensions = [await dimension(context, question, By(tag.key), f"tags.{i}") for i, tag in enumerate(tags)]
+    tables = await _tables(context, question, against, [[each] for each in dimensions], top)
+    known = await context.store.breakdown(question.plan, [each.known for each in dimensions])
+    return [
+        Portrait(each.tag, count, each.exclusive, tuple(rows), each.numbers)
+        for each, count, rows in zip(dimensions, known, tables, strict=True)
+    ]
+
+
+def _baseline(context: Context, question: Question, baseline: Asked | None) -> Plan:
+    reading = question.plan.reading
+    if baseline is None:
+        return context.store.plan_everyone(reading)
+    return context.bind(baseline, question.entity, reading)
+
+
+# ---------------------------------------------------------------- counting
+
+
+async def _tables(
+    context: Context, question: Question, baseline: Plan, tables: Sequence[Sequence[Dimension]], top: int
+) -> list[list[Row]]:
+    """The rows of several breakdowns of one audience, counted together."""
+    cells = [_crossed(context, dimensions) for dimensions in tables]
+    sizes = _split(
+        await context.store.breakdown(question.plan, [_all_of(cell) for table in cells for cell in table]), cells
+    )
+    shown = [
+        _largest(table, counts, top, len(dimensions) == 1 and dimensions[0].numbers is not None)
+        for table, counts, dimensions in zip(cells, sizes, tables, strict=True)
+    ]
+    everyone = context.store.plan_everyone(question.plan.reading)
+    parts = [_parts(question, dimensions, rows, everyone) for dimensions, rows in zip(tables, shown, strict=True)]
+    plans = [part.plan for table in parts for part in table]
+    whole, whole_baseline = await context.store.count([question.plan, baseline])
+    inside = _split(await context.store.breakdown(question.plan, plans), parts)
+    outside = _split(await context.store.breakdown(baseline, plans), parts)
+    return [
+        [
+            Row(part.kind, part.values, count, ratio(count, whole), ratio(base, whole_baseline), part.audience)
+            for part, count, base in zip(table, counts, bases, strict=True)
+            if count or part.kind is not RowKind.OTHER
+        ]
+        for table, counts, bases in zip(parts, inside, outside, strict=True)
+    ]
+
+
+def _crossed(context: Context, dimensions: Sequence[Dimension]) -> list[tuple[Cell, ...]]:
+    if prod(len(each.cells) for each in dimensions) > max(
+        context.limits.cells_max, *(len(each.cells) for each in dimensions)
+    ):
+        raise TooLarge(f"a breakdown has at most {context.limits.cells_max} cells; take fewer values", argument="by")
+    return list(product(*(each.cells for each in dimensions)))
+
+
+def _largest(
+    cells: Sequence[tuple[Cell, ...]], sizes: Sequence[int], top: int, ordered: bool
+) -> list[tuple[Cell, ...]]:
+    """The `top` largest, largest first, or in their own order; ties stay in the order of the catalog."""
+    ranked = sorted(range(len(cells)), key=lambda i: -sizes[i])[:top]
+    return [cells[i] for i in (sorted(ranked) if ordered else ranked)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A row before it is counted."""
+
+    kind: RowKind
+    values: tuple[str | None, ...]
+    plan: Plan
+    audience: Question
+
+
+def _parts(
+    question: Question, dimensions: Sequence[Dimension], shown: Sequence[tuple[Cell, ...]], everyone: Plan
+) -> list[_Part]:
+    """The rows of one breakdown: those shown, the known in none of them, and those of whom a tag is not known."""
+    reading = question.plan.reading
+    blank = tuple(None for _ in dimensions)
+    known: list[Expression] = [Match(each.tag.key) for each in dimensions]
+    known_node = AllOf(tuple(each.known.node for each in dimensions))
+    values = [
+        _part(question, RowKind.VALUE, tuple(c.label for c in cell), [c.expression for c in cell], _all_of(cell))
+        for cell in shown
+    ]
+    rest = [Not(_union([_conjunction([c.expression for c in cell]) for cell in shown]))] if shown else []
+    others = Plan(reading, AllOf((known_node,), tuple(_all_of(cell).node for cell in shown)))
+    unknown = Plan(reading, AllOf((everyone.node,), (known_node,)))
+    return [
+        *values,
+        _part(question, RowKind.OTHER, blank, [*known, *rest], others),
+        _part(question, RowKind.UNKNOWN, blank, [Not(_conjunction(known))], unknown),
+    ]
+
+
+def _part(
+    question: Question,
+    kind: RowKind,
+    values: tuple[str | None, ...],
+    cell: Sequence[Expression],
+    plan: Plan,
+) -> _Part:
+    inside = Plan(plan.reading, AllOf((question.plan.node, plan.node)))
+    expression = _conjunction([question.expression, *cell])
+    return _Part(kind, values, plan, Question(expression, question.entity, inside, question.as_of))
+
+
+def _all_of(cell: Sequence[Cell]) -> Plan:
+    if len(cell) == 1:
+        return cell[0].plan
+    return Plan(cell[0].plan.reading, AllOf(tuple(each.plan.node for each in cell)))
+
+
+def _conjunction(of: Sequence[Expression]) -> Expression:
+    flat = [part for each in of for part in (each.of if isinstance(each, And) else (each,))]
+    narrowing = tuple(part for part in flat if part != Everyone())
+    return And(narrowing) if len(narrowing) > 1 else narrowing[0]
+
+
+def _union(of: Sequence[Expression]) -> Expression:
+    return of[0] if len(of) == 1 else Or(tuple(of))
+
+
+def _split(counts: Sequence[int], like: Sequence[Sequence[object]]) -> list[Sequence[int]]:
+    """The counts cut into pieces as long as those of `like`."""
+    found, start = [], 0
+    for piece in like:
+        found.append(counts[start : start + len(piece)])
+        start += len(piece)
+    return found

@@ -1,0 +1,83 @@
+"""What a resolver may use: the store, one view of it, who asks, the limits, the loaders.
+
+A context is of one request (one operation of a WebSocket). A write ends its view: `refresh` takes the next.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from bitmap_store import Store, View
+from bitmap_store.errors import Invalid, TagroarError, TooLarge
+from bitmap_store.plan import Plan, Reading
+from bitmap_store.values import Tag
+from resolvers.asked import Asked
+from resolvers.loaders import Batching, Loaders, Selection
+from resolvers.viewers import Viewer
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one request may ask for."""
+
+    page_max: int = 1_000
+    leaves_max: int = 2_000
+    listed_audiences_max: int = 200
+    users_max: int = 10_000
+    rows_max: int = 1_000
+    cells_max: int = 10_000
+    portrait_tags_max: int = 1_000
+    bins_max: int = 1_000
+    quantiles_max: int = 100
+
+
+class Context:
+    """One request: it sees one version of the data and one moment."""
+
+    def __init__(self, store: Store, viewer: Viewer, batched: Batching, limits: Limits | None = None) -> None:
+        self.store = store
+        self.viewer = viewer
+        self.limits = limits or Limits()
+        self._batched = batched
+        self._leaves = 0
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Takes the newest view; nothing that was loaded before is used again."""
+        self.view: View = self.store.view()
+        self.loaders = Loaders(self.store, self.view, self._batched)
+        self._selections: dict[tuple[str, ...], Selection] = {}
+
+    def reading(self, entity: str, as_of: datetime | None = None) -> Reading:
+        """The reading of an entity now, or as of a moment within the retention."""
+        return self.view.reading(entity, as_of)
+
+    def bind(self, asked: Asked, entity: str, reading: Reading) -> Plan:
+        """The plan of what was asked at a reading; its leaves count towards the limit of the request."""
+        self._leaves += asked.leaves
+        if self._leaves > self.limits.leaves_max:
+            raise TooLarge(
+                f"the audiences of a request have at most {self.limits.leaves_max} leaves", argument=asked.argument
+            )
+        if asked.names_users:
+            self.viewer.require("members")
+        try:
+            return self.store.bind(self.view, asked.expression, entity, reading=reading, argument=asked.argument)
+        except TagroarError as error:
+            raise asked.place(error) from None
+
+    def selection(self, tags: tuple[Tag, ...]) -> Selection:
+        """These tags as a selection, the same object each time."""
+        return self._selections.setdefault(tuple(tag.key for tag in tags), Selection(tags))
+
+    def page_size(self, first: int | None, default: int = 50, *, argument: str = "first") -> int:
+        """How many a page is to hold; INVALID below 1, TOO_LARGE over the limit."""
+        return bounded(default if first is None else first, self.limits.page_max, argument)
+
+
+def bounded(count: int, most: int, argument: str) -> int:
+    """The count; INVALID below 1, TOO_LARGE above `most`."""
+    if count < 1:
+        raise Invalid(f"{argument} is 1 or more", argument=argument)
+    if count > most:
+        raise TooLarge(f"{argument} is at most {most}", argument=argument)
+    return count

@@ -1,0 +1,138 @@
+"""Loaders of one request: what many fields ask for one by one is asked of the store in one call.
+
+How calls are gathered is the caller's affair (`batched`); what a gathered call does is here.
+"""
+
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from bitmap_store import Store, View
+from bitmap_store.plan import Plan, Reading
+from bitmap_store.store import ProfileFacts
+from bitmap_store.values import Membership, Tag, TagKind
+from resolvers.answers import TagOnProfile
+
+K = TypeVar("K")
+K_contra = TypeVar("K_contra", contravariant=True)
+V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
+G = TypeVar("G", bound=Hashable)
+
+
+class Loader(Protocol[K_contra, V_co]):
+    """Answers for keys that are asked for one by one and loaded together."""
+
+    def load(self, key: K_contra) -> Awaitable[V_co]:
+        """The answer for one key."""
+
+    def load_many(self, keys: Iterable[K_contra]) -> Awaitable[Sequence[V_co]]:
+        """The answers for these keys, in order."""
+
+
+class Batching(Protocol):
+    """Makes a loader of a function that answers for many keys, in order."""
+
+    def __call__(self, load: Callable[[list[K]], Awaitable[Sequence[V]]]) -> Loader[K, V]:
+        """The loader."""
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Some tags of an entity, in the order of the catalog; the same object for the same choice in a request."""
+
+    tags: tuple[Tag, ...]
+
+    @property
+    def stored(self) -> tuple[Tag, ...]:
+        """The tags whose memberships are data."""
+        return tuple(tag for tag in self.tags if not tag.is_rule)
+
+    @property
+    def ruled(self) -> tuple[Tag, ...]:
+        """The tags whose memberships follow from a rule."""
+        return tuple(tag for tag in self.tags if tag.is_rule)
+
+
+Spot = tuple[Reading, int]
+"""A user at a reading."""
+
+
+class Loaders:
+    """The loaders of one view of the store."""
+
+    def __init__(self, store: Store, view: View, batched: Batching) -> None:
+        self._store = store
+        self._view = view
+        self.sizes: Loader[Plan, int] = batched(store.count)
+        self.facts: Loader[Spot, ProfileFacts | None] = batched(self._facts)
+        self.tags: Loader[tuple[Spot, Selection], tuple[TagOnProfile, ...]] = batched(self._tags)
+        self.holds: Loader[tuple[Plan, int], bool] = batched(self._holds)
+
+    async def _facts(self, spots: list[Spot]) -> list[ProfileFacts | None]:
+        async def load(reading: Reading, group: list[Spot]) -> Sequence[ProfileFacts | None]:
+            return await self._store.profiles(reading, [dense for _, dense in group])
+
+        return await by_group(spots, lambda spot: spot[0], load)
+
+    async def _tags(self, keys: list[tuple[Spot, Selection]]) -> list[tuple[TagOnProfile, ...]]:
+        async def load(
+            group: tuple[Reading, Selection], members: list[tuple[Spot, Selection]]
+        ) -> list[tuple[TagOnProfile, ...]]:
+            return await self._tags_of(*group, [dense for (_, dense), _ in members])
+
+        return await by_group(keys, lambda key: (key[0][0], key[1]), load)
+
+    async def _tags_of(
+        self, reading: Reading, selection: Selection, users: list[int]
+    ) -> list[tuple[TagOnProfile, ...]]:
+        found: list[dict[str, list[Membership]]] = [{} for _ in users]
+        for row, memberships in zip(found, await self._store.tags_of(reading, users, selection.stored), strict=True):
+            for membership in memberships:
+                row.setdefault(membership.tag, []).append(membership)
+        ruled = [
+            (Membership(tag.key, value, tag.defined_at, source="rule"), plan)
+            for tag in selection.ruled
+            for value, plan in self._rule_values(tag, reading)
+        ]
+        if ruled:
+            for row, holds in zip(found, await self._store.contains([p for _, p in ruled], users), strict=True):
+                for (membership, _), held in zip(ruled, holds, strict=True):
+                    if held:
+                        row.setdefault(membership.tag, []).append(membership)
+        return [
+            tuple(TagOnProfile(tag, tuple(row[tag.key])) for tag in selection.tags if tag.key in row) for row in found
+        ]
+
+    def _rule_values(self, tag: Tag, reading: Reading) -> Iterable[tuple[str | None, Plan]]:
+        if tag.kind is TagKind.FLAG:
+            return [(None, self._store.plan_known(self._view, tag, reading))]
+        names = tuple(self._view.catalog.values(tag))
+        plans = self._store.plans_of_values(self._view, tag, reading, names)
+        return zip(names, plans, strict=True)
+
+    async def _holds(self, keys: list[tuple[Plan, int]]) -> list[bool]:
+        plans = list(dict.fromkeys(plan for plan, _ in keys))
+        users = list(dict.fromkeys(user for _, user in keys))
+        if len(plans) * len(users) == len(keys):
+            column = {plan: i for i, plan in enumerate(plans)}
+            row = dict(zip(users, await self._store.contains(plans, users), strict=True))
+            return [row[user][column[plan]] for plan, user in keys]
+
+        async def load(plan: Plan, group: list[tuple[Plan, int]]) -> list[bool]:
+            return [row[0] for row in await self._store.contains([plan], [user for _, user in group])]
+
+        return await by_group(keys, lambda key: key[0], load)
+
+
+async def by_group(
+    keys: Sequence[K], group_of: Callable[[K], G], load: Callable[[G, list[K]], Awaitable[Sequence[V]]]
+) -> list[V]:
+    """The answers for `keys`, in order, loaded with one call for each group of them."""
+    places: dict[G, list[int]] = {}
+    for i, key in enumerate(keys):
+        places.setdefault(group_of(key), []).append(i)
+    found: dict[int, V] = {}
+    for group, indexes in places.items():
+        found.update(zip(indexes, await load(group, [keys[i] for i in indexes]), strict=True))
+    return [found[i] for i in range(len(keys))]

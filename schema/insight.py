@@ -1,0 +1,109 @@
+"""What is told of an audience in numbers, without naming anybody: statistics, sizes at nodes, differences."""
+
+from decimal import Decimal
+from typing import Annotated
+
+import strawberry
+
+from resolvers import answers, audiences, numbers
+from schema.scalars import BigInt
+from schema.shapes import Info, answer, note, shown
+from schema.tag import Tag
+
+
+@strawberry.type(description="A bar of a histogram.")
+class HistogramBin:
+    """Of an `answers.Bin`."""
+
+    low: float = shown("Where it begins.", "from")
+    high: float = shown("Where it ends; only the last bar holds its end.", "to")
+    size: BigInt | None = shown("How many lie in it.")
+
+
+@strawberry.type(
+    description=(
+        "Statistics of a NUMBER tag over the users who have it. Of a DATE tag they are of days or seconds since"
+        " 1970, as is its precision."
+    )
+)
+class NumberSummary:
+    """Of an `answers.Numbers`."""
+
+    count: BigInt | None = shown("How many have a value.")
+    sum: Decimal | None = shown("The exact sum.")
+    mean: float | None = shown("The mean; null of nobody.")
+    min: Decimal | None = shown("The smallest value; null of nobody.")
+    max: Decimal | None = shown("The largest value; null of nobody.")
+    median: float | None = shown("The middle value, or the mean of the two in the middle; null of nobody.")
+
+    @answer(
+        list[float | None] | None,
+        "For each share the smallest value with at least that share of users at or below it (inverted CDF).",
+    )
+    @staticmethod
+    async def quantiles(
+        root: strawberry.Parent[answers.Numbers],
+        info: Info,
+        at: Annotated[list[float], note("Shares within 0..1, at most 100.")],
+    ) -> list[float | None]:
+        """See the description."""
+        return await numbers.quantiles(info.context, root, at)
+
+    @answer(list[HistogramBin] | None, "Bars of equal width from the smallest value to the largest.")
+    @staticmethod
+    async def histogram(
+        root: strawberry.Parent[answers.Numbers],
+        info: Info,
+        bins: Annotated[int, note("How many bars, from 1 to 1,000.")] = 20,
+    ) -> list[answers.Bin]:
+        """See the description."""
+        return await numbers.histogram(info.context, root, bins)
+
+
+@strawberry.type(description="A node of a question, as it was asked.")
+class ExplanationNode:
+    """Of an `answers.ExplanationNode`."""
+
+    path: str = shown('Where it stands, as in "and.1.not"; "" is the root.')
+    text: str = shown("The node in the audience language.")
+    size: BigInt | None = shown("How many the node has by itself.")
+
+    @answer(
+        BigInt | None,
+        "The size of the whole question without this node; null where nothing of the question would be left.",
+    )
+    @staticmethod
+    async def size_without(root: strawberry.Parent[answers.ExplanationNode], info: Info) -> int | None:
+        """See the description."""
+        return await audiences.size_without(info.context, root)
+
+
+@strawberry.type(description="The size of a question at every node.")
+class Explanation:
+    """Of an `answers.Explanation`."""
+
+    milliseconds: float = shown("How long counting them took.")
+    nodes: list[ExplanationNode] = shown("The nodes of the question as it was asked, in preorder.")
+
+
+@strawberry.type(description="A value that sets an audience apart. Comes with a later version.")
+class Differentiator:
+    """Comes with a later version."""
+
+    tag: Tag = shown("The tag.")
+    value: str | None = shown("The value.")
+    size: BigInt | None = shown("How many of the audience have it.")
+    share: float | None = shown("Their share of the audience.")
+    baseline_share: float | None = shown("The share of the baseline who have it.")
+    tgi: float | None = shown("The share as a percentage of the baseline's.")
+    z_score: float | None = shown("How far apart the shares are, in standard errors.")
+    significant: bool = shown("Whether it is more than chance, after a false-discovery-rate correction.")
+
+
+@strawberry.type(description="A step from an audience to those whom a message can reach. Comes with a later version.")
+class ReachStep:
+    """Comes with a later version."""
+
+    name: str = shown("The step.")
+    size: BigInt | None = shown("How many are left.")
+    lost: BigInt | None = shown("How many it took away.")

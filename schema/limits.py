@@ -1,0 +1,31 @@
+"""Limits that hold before a request is executed, on every path: HTTP and WebSocket, document and variables."""
+
+from collections.abc import Mapping
+
+from bitmap_store.errors import TooLarge
+
+DOCUMENT_CHARACTERS_MAX = 65_536
+TOKENS_MAX = 2_000
+LEAVES_MAX = 2_000
+LEAVES = frozenset({"tag", "saved", "users", "everyone", "part", "snapshot", "text"})
+"""The fields of an `AudienceWhere` with nothing below: an object of one of them alone is taken for a leaf."""
+
+
+def check_request(document: str, variables: Mapping[str, object] | None) -> None:
+    """TOO_LARGE for a document or variables over the limits. Linear, and cheaper than reading them as inputs.
+
+    Variables are not tokens of a document, so a limit on tokens does not see how many audiences are in them.
+    """
+    if len(document) > DOCUMENT_CHARACTERS_MAX:
+        raise TooLarge(f"a document has at most {DOCUMENT_CHARACTERS_MAX} characters")
+    leaves = 0
+    pending: list[object] = [variables]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, Mapping):
+            leaves += len(value) == 1 and not LEAVES.isdisjoint(value)
+            pending.extend(below for key, below in value.items() if key != "attributes")  # may hold anything
+        elif isinstance(value, list):
+            pending.extend(value)
+        if leaves > LEAVES_MAX:
+            raise TooLarge(f"the audiences of a request have at most {LEAVES_MAX} leaves")

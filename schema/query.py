@@ -1,0 +1,175 @@
+"""Reads."""
+
+from datetime import datetime
+from typing import Annotated, NoReturn
+
+import strawberry
+
+from bitmap_store import values as plain
+from bitmap_store.errors import TagroarError
+from resolvers import answers, audiences, catalog, jobs, nodes, profiles, saved
+from resolvers.asked import Asked
+from resolvers.catalog import TagFilter as Wanted
+from resolvers.later import later
+from resolvers.viewers import Viewer as Asking
+from schema.audience import Audience, IdKind, Profile, SavedAudience, SavedAudienceConnection, Users
+from schema.comparison import CatalogHealth, Comparison
+from schema.inputs import ProfileBy, Purpose, TagFilter
+from schema.job import Job, JobConnection
+from schema.node import Node
+from schema.shapes import Info, answer, argument, note
+from schema.tag import After, Category, EntityKind, First, Tag, TagConnection
+from schema.viewer import Viewer
+from schema.where import AudienceWhere, Where, Wheres
+
+Entity = Annotated[str, note("The key of the entity kind.")]
+AsOf = Annotated[
+    datetime | None, note("The moment to answer for, as far back as the retention reaches; now unless given.")
+]
+ForPurpose = Annotated[
+    object | None,
+    argument(Purpose | None, "Only those who agreed, as of now whatever asOf says. Comes with a later version."),
+]
+
+
+@strawberry.type(description="Reads. A request sees one version of the data and one moment.")
+class Query:
+    """The roots of reads."""
+
+    @answer(Node | None, "The thing with this id; null where it is gone.")
+    @staticmethod
+    async def node(info: Info, id: Annotated[strawberry.ID, note("A global id.")]) -> nodes.Thing | None:
+        """See the description."""
+        return await nodes.node(info.context, id)
+
+    @answer(Viewer, "Who asks.")
+    @staticmethod
+    def viewer(info: Info) -> Asking:
+        """See the description."""
+        return info.context.viewer
+
+    @answer(list[EntityKind], "The entity kinds.")
+    @staticmethod
+    def entities(info: Info) -> list[plain.EntityKind]:
+        """See the description."""
+        return catalog.entities(info.context)
+
+    @answer(Profile | None, "A profile; null where there is none.")
+    @staticmethod
+    async def profile(
+        info: Info,
+        by: Annotated[profiles.By, argument(ProfileBy, "The outside name.")],
+        entity: Entity = "user",
+        as_of: AsOf = None,
+    ) -> answers.Profile | None:
+        """See the description."""
+        return await profiles.profile(info.context, by, entity, as_of)
+
+    @answer(list[Profile | None], "Profiles in the order of their outside names; null where there is none.")
+    @staticmethod
+    async def profiles(
+        info: Info,
+        by: Annotated[list[profiles.By], argument(list[ProfileBy], "The outside names, at most 10,000.")],
+        entity: Entity = "user",
+        as_of: AsOf = None,
+    ) -> list[answers.Profile | None]:
+        """See the description."""
+        return await profiles.profiles(info.context, by, entity, as_of)
+
+    @answer(Tag | None, "A tag; null where there is none.")
+    @staticmethod
+    def tag(info: Info, key: Annotated[str, note("The key of the tag.")]) -> plain.Tag | None:
+        """See the description."""
+        return catalog.tag(info.context, key)
+
+    @answer(TagConnection, "The tags, by key.")
+    @staticmethod
+    def tags(
+        info: Info,
+        filter: Annotated[Wanted | None, argument(TagFilter | None, "Which tags are wanted.")] = None,
+        first: First = 50,
+        after: After = None,
+    ) -> answers.Connection[plain.Tag]:
+        """See the description."""
+        return catalog.tags(info.context, filter, first, after)
+
+    @answer(list[Category], "The categories, parents before their children.")
+    @staticmethod
+    def categories(info: Info) -> list[plain.Category]:
+        """See the description."""
+        return catalog.categories(info.context)
+
+    @answer(Audience | None, "An audience: exactly who is in, and how many, at this moment.")
+    @staticmethod
+    def audience(
+        info: Info, where: Where, entity: Entity = "user", purpose: ForPurpose = None, as_of: AsOf = None
+    ) -> answers.Question:
+        """See the description."""
+        return audiences.ask(info.context, where, entity, as_of, purpose)
+
+    @answer(list[Audience | None], "Audiences in the order they were asked; null and an error where one is wrong.")
+    @staticmethod
+    def audiences(
+        info: Info, where: Wheres, entity: Entity = "user", purpose: ForPurpose = None, as_of: AsOf = None
+    ) -> list[answers.Question | TagroarError]:
+        """See the description."""
+        return audiences.ask_each(info.context, where, entity, as_of, purpose)
+
+    @answer(SavedAudience | None, "A saved audience; null where there is none.")
+    @staticmethod
+    def saved_audience(
+        info: Info, key: Annotated[str, note("The key of the saved audience.")]
+    ) -> plain.SavedAudience | None:
+        """See the description."""
+        return saved.saved_audience(info.context, key)
+
+    @answer(SavedAudienceConnection, "The saved audiences, by key.")
+    @staticmethod
+    def saved_audiences(info: Info, first: First = 50, after: After = None) -> answers.Connection[plain.SavedAudience]:
+        """See the description."""
+        return saved.saved_audiences(info.context, first, after)
+
+    @answer(list[list[bool]] | None, "For each user (row) and audience (column), whether the user is in.")
+    @staticmethod
+    async def memberships(
+        info: Info,
+        users: Users,
+        in_: Annotated[list[Asked], argument(list[AudienceWhere], "The audiences, at most 200.", "in")],
+        id_kind: IdKind = None,
+        entity: Entity = "user",
+        purpose: ForPurpose = None,
+        as_of: AsOf = None,
+    ) -> list[list[bool]]:
+        """See the description."""
+        return await audiences.memberships(info.context, users, in_, id_kind, entity, as_of, purpose)
+
+    @answer(Comparison | None, "Audiences beside each other. Comes with a later version.")
+    @staticmethod
+    def compare(
+        info: Info,
+        audiences: Wheres,
+        entity: Entity = "user",
+        purpose: ForPurpose = None,
+        as_of: AsOf = None,
+        top: Annotated[int, note("How many differentiators of each.")] = 10,
+    ) -> NoReturn:
+        """See the description."""
+        later("comparisons")
+
+    @answer(Job | None, "A job; null where there is none.")
+    @staticmethod
+    async def job(info: Info, id: Annotated[strawberry.ID, note("The id of the job.")]) -> plain.Job | None:
+        """See the description."""
+        return await jobs.job(info.context, id)
+
+    @answer(JobConnection, "The jobs, the newest first.")
+    @staticmethod
+    async def jobs(info: Info, first: First = 50, after: After = None) -> answers.Connection[plain.Job]:
+        """See the description."""
+        return await jobs.jobs(info.context, first, after)
+
+    @answer(CatalogHealth | None, "How well kept the catalog is. Comes with a later version.")
+    @staticmethod
+    def catalog_health() -> NoReturn:
+        """See the description."""
+        later("reports on the health of the catalog")

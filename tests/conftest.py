@@ -1,0 +1,45 @@
+"""What all tests share: the profiles of Hypothesis, an empty store to copy, and the worlds of the contract suite."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.worlds import OracleWorld, StillClock, StoreWorld, World, copied
+
+settings.register_profile("quick", deadline=None, max_examples=100)
+settings.register_profile(
+    "deep", deadline=None, max_examples=5000, stateful_step_count=100, suppress_health_check=list(HealthCheck)
+)
+settings.load_profile("quick")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a store that was opened and closed; copying it is faster than making one."""
+    directory = tmp_path_factory.mktemp("empty") / "store"
+    StoreWorld(directory, StillClock()).close()
+    return directory
+
+
+@pytest.fixture
+def store_world(empty_store: Path, tmp_path: Path) -> Iterator[StoreWorld]:
+    """A new store."""
+    world = StoreWorld(copied(empty_store, tmp_path / "store"), StillClock())
+    yield world
+    world.close()
+
+
+@pytest.fixture(params=["sqlite", "oracle"])
+def world(request: pytest.FixtureRequest) -> World:
+    """A new world on each engine."""
+    if request.param == "oracle":
+        return OracleWorld(StillClock())
+    found: StoreWorld = request.getfixturevalue("store_world")
+    return found

@@ -1,0 +1,1 @@
+"""HTTP and WebSocket: routes, their limits, and how errors are answered."""

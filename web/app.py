@@ -1,0 +1,94 @@
+"""The ASGI application: all routes of the service on one store."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from web.bulk import BulkRoutes
+from web.graphql import GraphQLRoutes
+from web.service import Service
+
+ROOT = Path(__file__).parents[1]
+CONSOLE = ROOT / "console"
+QUERIES = ROOT / "demo" / "queries.graphql"
+LOOPBACK = ["localhost", "127.0.0.1"]
+PAGE_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+def create_app(open_service: Callable[[], Service], *, demo: bool = False) -> Starlette:
+    """The application. `open_service` is called when serving begins; its store is closed when serving ends.
+
+    demo: anyone on this machine may ask, so only requests addressed to this machine are taken.
+    """
+    state = _State()
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        state.service = open_service()
+        try:
+            yield
+        finally:
+            await state.service.store.close()
+
+    pages = _Pages(demo)
+    routes = [
+        Route("/", pages.start, methods=["GET"]),
+        Route("/demo/queries.graphql", pages.queries, methods=["GET"]),
+        Route("/healthz", healthy, methods=["GET"]),
+        Route("/readyz", state.ready, methods=["GET"]),
+        *GraphQLRoutes(lambda: state.service, pages.graphiql).routes(),
+        *BulkRoutes(lambda: state.service).routes(),
+        Mount("/static", StaticFiles(directory=CONSOLE / "static")),
+    ]
+    middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK)] if demo else []
+    return Starlette(routes=routes, lifespan=lifespan, middleware=middleware)
+
+
+class _State:
+    """The service, from when serving begins."""
+
+    service: Service
+
+    async def ready(self, _request: Request) -> Response:
+        """Whether questions can be answered now."""
+        self.service.store.view()
+        return PlainTextResponse("ready")
+
+
+class _Pages:
+    """The pages for people; everything they load comes from here."""
+
+    def __init__(self, demo: bool) -> None:
+        self._demo = demo
+
+    async def start(self, _request: Request) -> Response:
+        """The start page."""
+        return FileResponse(CONSOLE / "index.html", headers=PAGE_HEADERS)
+
+    async def graphiql(self, _request: Request) -> Response:
+        """GraphiQL."""
+        return FileResponse(CONSOLE / "graphiql.html", headers=PAGE_HEADERS)
+
+    async def queries(self, _request: Request) -> Response:
+        """The ready-made queries, which only fit the demo's data."""
+        return FileResponse(QUERIES, media_type="text/plain") if self._demo else Response(status_code=204)
+
+
+async def healthy(_request: Request) -> Response:
+    """Whether the process is alive."""
+    return PlainTextResponse("alive")

@@ -1,0 +1,84 @@
+"""What a client asks of GraphQL on any transport: a document, variables, an operation, and how an answer is written."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from graphql import GraphQLError, OperationType
+from strawberry.types import ExecutionResult
+
+from bitmap_store.errors import Invalid, TagroarError
+from schema.documents import operation_of
+from schema.errors import describe
+from schema.limits import check_request
+from schema.scalars import ExactFloat
+
+_MANY_DIGITS = re.compile(rb"[0-9.]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A request to GraphQL, its parts of the right types."""
+
+    query: str
+    variables: dict[str, Any] | None = None
+    operation_name: str | None = None
+
+    @classmethod
+    def of(cls, sent: object) -> "Asking":
+        """The request that a JSON value says; INVALID where it says none."""
+        if isinstance(sent, list):
+            raise Invalid("requests are not taken in batches; send them one by one")
+        if not isinstance(sent, dict):
+            raise Invalid('a request is an object such as {"query": "{ viewer { name } }"}')
+        query = sent.get("query")
+        if not isinstance(query, str) or not query.strip():
+            raise Invalid("query is a GraphQL document", argument="query")
+        name = sent.get("operationName")
+        if name is not None and not isinstance(name, str):
+            raise Invalid("operationName is a string", argument="operationName")
+        for key in ("variables", "extensions"):
+            if not isinstance(sent.get(key) or {}, dict):
+                raise Invalid(f"{key} is an object", argument=key)
+        return cls(query, sent.get("variables"), name or None)
+
+    def check(self) -> OperationType:
+        """What kind of operation it is; raises what is wrong with it before it is executed."""
+        check_request(self.query, self.variables)
+        return operation_of(self.query, self.operation_name)
+
+
+def exact_json(text: bytes) -> object:
+    """The JSON value, with every number as it was written; INVALID for anything but strict JSON in UTF-8.
+
+    A float holds 15 digits. Only where a number is longer the slower parser reads it once more.
+    """
+    try:
+        found: object = orjson.loads(text)
+        return json.loads(text, parse_float=ExactFloat) if _MANY_DIGITS.search(text) else found
+    except (ValueError, RecursionError):
+        raise Invalid("the request is not JSON in UTF-8, or is nested too deeply") from None
+
+
+def errors_of(failure: GraphQLError | TagroarError) -> list[dict[str, Any]]:
+    """The errors of a request that failed before it was executed."""
+    if isinstance(failure, TagroarError):
+        return [{"message": failure.message, "extensions": failure.extensions()}]
+    describe(failure)
+    return [dict(failure.formatted)]
+
+
+def answer_of(result: ExecutionResult) -> dict[str, Any]:
+    """What an operation gave, as it is written."""
+    found: dict[str, Any] = {"data": result.data}
+    if result.errors:
+        found["errors"] = [dict(error.formatted) for error in result.errors]
+    return found
+
+
+def as_json(value: Mapping[str, Any]) -> bytes:
+    """JSON in UTF-8."""
+    return orjson.dumps(value)

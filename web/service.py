@@ -1,0 +1,93 @@
+"""What the routes share: the store, who asks, the limits of a body, and how an error is answered."""
+
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from bitmap_store import Store
+from bitmap_store.errors import Invalid, TagroarError, TooLarge
+from resolvers.context import Context, Limits
+from resolvers.viewers import authenticate
+from schema.batching import batching
+
+BODY_BYTES_MAX = 1 << 20
+STATUS = {
+    "INVALID": 400,
+    "UNAUTHENTICATED": 401,
+    "FORBIDDEN": 403,
+    "NOT_FOUND": 404,
+    "CONFLICT": 409,
+    "STALE": 410,
+    "TOO_LARGE": 413,
+    "RATE_LIMITED": 429,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+}
+log = logging.getLogger("tagroar")
+
+
+def error_body(error: TagroarError) -> dict[str, object]:
+    """The one shape of an error, in GraphQL and HTTP alike."""
+    return {"errors": [{"message": error.message, "extensions": error.extensions()}]}
+
+
+def error_response(error: TagroarError) -> Response:
+    """The answer to a request that failed as a whole."""
+    headers = {"WWW-Authenticate": "Bearer"} if error.code == "UNAUTHENTICATED" else None
+    return JSONResponse(error_body(error), STATUS[error.code], headers)
+
+
+Handler = Callable[[Request, Context], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Service:
+    """What is served and how: the store, whether anyone may ask, where uploads wait, the limits."""
+
+    store: Store
+    open_to_anyone: bool
+    incoming: Path
+    import_bytes_max: int = 64 << 30
+    limits: Limits = field(default_factory=Limits)
+
+    async def context(self, authorization: str | None) -> Context:
+        """The context of a new request; UNAUTHENTICATED without a valid token where one is needed."""
+        viewer = await authenticate(self.store, authorization, open_to_anyone=self.open_to_anyone)
+        return Context(self.store, viewer, batching, self.limits)
+
+
+def guarded(service: Callable[[], Service], handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    """A route that knows who asks, and answers every failure in the one shape."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request, await service().context(request.headers.get("authorization")))
+        except TagroarError as error:
+            return error_response(error)
+        except Exception:
+            log.exception("%s %s failed", request.method, request.url.path)
+            return error_response(TagroarError("internal error"))
+
+    return answer
+
+
+async def json_object(request: Request, bytes_max: int = BODY_BYTES_MAX) -> dict[str, object]:
+    """The body as a JSON object, its numbers exact; INVALID or TOO_LARGE."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > bytes_max:
+            raise TooLarge(f"a body has at most {bytes_max} bytes")
+    try:
+        found = json.loads(bytes(body), parse_float=Decimal)
+    except (ValueError, RecursionError):
+        raise Invalid("the body is not JSON") from None
+    if not isinstance(found, dict):
+        raise Invalid("the body is a JSON object")
+    return found

@@ -1,0 +1,172 @@
+"""The protocol graphql-transport-ws: operations of any kind over one WebSocket, each with a context of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, suppress
+from typing import Any
+from urllib.parse import urlsplit
+
+from graphql import GraphQLError
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from strawberry.types.execution import ExecutionResult, PreExecutionError
+
+from bitmap_store.errors import TagroarError
+from schema.served import SCHEMA
+from web.asking import Asking, answer_of, as_json, errors_of, exact_json
+from web.service import Service, log
+
+PROTOCOL = "graphql-transport-ws"
+MESSAGE_BYTES_MAX = 256 << 10
+OPERATIONS_MAX = 100
+INIT_SECONDS_MAX = 10
+
+
+class _Closed(Exception):
+    """The connection has to be closed, with this code and reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+class Connection:
+    """One client: it says who it is once, then runs operations side by side."""
+
+    def __init__(self, socket: WebSocket, service: Service) -> None:
+        self._socket = socket
+        self._service = service
+        self._authorization: str | None = None
+        self._acknowledged = False
+        self._operations: dict[str, asyncio.Task[None]] = {}
+
+    async def serve(self) -> None:
+        """Serves until the client goes or breaks the protocol."""
+        if not self._same_origin():
+            await self._socket.close(1008)
+            return
+        offered = PROTOCOL in self._socket.scope.get("subprotocols", ())
+        await self._socket.accept(PROTOCOL if offered else None)
+        try:
+            if not offered:
+                raise _Closed(4406, "Subprotocol not acceptable")
+            await self._greet()
+            while True:
+                await self._take(await self._receive())
+        except _Closed as closed:
+            with suppress(RuntimeError, WebSocketDisconnect):
+                await self._socket.close(closed.code, closed.reason)
+        except WebSocketDisconnect:
+            pass
+        finally:
+            running = list(self._operations.values())
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    def _same_origin(self) -> bool:
+        """Whether the page that opened this, if one did, came from here: browsers ask nobody else."""
+        origin = self._socket.headers.get("origin")
+        return origin is None or urlsplit(origin).netloc == self._socket.headers.get("host")
+
+    # ------------------------------------------------------------ messages
+
+    async def _receive(self) -> dict[str, Any]:
+        text = (await self._socket.receive()).get("text")
+        if text is None:
+            raise WebSocketDisconnect
+        data = text.encode("utf-8", "replace")
+        if len(data) > MESSAGE_BYTES_MAX:
+            raise _Closed(4413, "Message too large")
+        try:
+            message = exact_json(data)
+        except TagroarError:
+            raise _Closed(4400, "Message is not JSON") from None
+        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+            raise _Closed(4400, "Message has no type")
+        return message
+
+    async def _greet(self) -> None:
+        try:
+            message = await asyncio.wait_for(self._receive(), INIT_SECONDS_MAX)
+        except TimeoutError:
+            raise _Closed(4408, "Connection initialisation timeout") from None
+        while message["type"] == "ping":
+            await self._send({"type": "pong"})
+            message = await self._receive()
+        if message["type"] != "connection_init":
+            raise _Closed(4401, "Unauthorized")
+        payload = message.get("payload") or {}
+        if not isinstance(payload, dict):
+            raise _Closed(4400, "Invalid connection init payload")
+        given = next((value for key, value in payload.items() if key.lower() == "authorization"), None)
+        self._authorization = given if isinstance(given, str) else self._socket.headers.get("authorization")
+        try:
+            await self._service.context(self._authorization)
+        except TagroarError:
+            raise _Closed(4403, "Forbidden") from None
+        await self._send({"type": "connection_ack"})
+
+    async def _take(self, message: dict[str, Any]) -> None:
+        match message["type"]:
+            case "ping":
+                await self._send({"type": "pong"})
+            case "pong":
+                pass
+            case "connection_init":
+                raise _Closed(4429, "Too many initialisation requests")
+            case "subscribe":
+                self._begin(message)
+            case "complete":
+                running = self._operations.pop(str(message.get("id")), None)
+                if running is not None:
+                    running.cancel()
+            case _:
+                raise _Closed(4400, "Unknown message type")
+
+    def _begin(self, message: dict[str, Any]) -> None:
+        key = message.get("id")
+        if not isinstance(key, str) or not key:
+            raise _Closed(4400, "Message has no id")
+        if key in self._operations:
+            raise _Closed(4409, "There is an operation with this id")
+        if len(self._operations) >= OPERATIONS_MAX:
+            raise _Closed(4429, "Too many operations")
+        self._operations[key] = asyncio.create_task(self._run(key, message.get("payload")))
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        with suppress(RuntimeError, WebSocketDisconnect):  # it is gone; the reader will notice
+            await self._socket.send_text(as_json(message).decode())
+
+    # ------------------------------------------------------------ operations
+
+    async def _run(self, key: str, payload: object) -> None:
+        """Runs one operation to its end, its answers told as they come."""
+        try:
+            async for result in self._results(payload):
+                if isinstance(result, PreExecutionError):
+                    await self._end(key, {"type": "error", "payload": answer_of(result)["errors"]})
+                    return
+                await self._send({"id": key, "type": "next", "payload": answer_of(result)})
+            await self._end(key, {"type": "complete"})
+        except (GraphQLError, TagroarError) as error:
+            await self._end(key, {"type": "error", "payload": errors_of(error)})
+        except Exception:
+            log.exception("an operation over a WebSocket failed")
+            await self._end(key, {"type": "error", "payload": errors_of(TagroarError("internal error"))})
+
+    async def _results(self, payload: object) -> AsyncIterator[ExecutionResult]:
+        asking = Asking.of(payload)
+        asking.check()
+        context = await self._service.context(self._authorization)
+        stream = await SCHEMA.stream(
+            asking.query, asking.variables, context_value=context, operation_name=asking.operation_name
+        )
+        async with aclosing(stream):
+            async for result in stream:
+                assert isinstance(result, ExecutionResult)  # the rest is of @defer, which is off
+                yield result
+
+    async def _end(self, key: str, message: dict[str, Any]) -> None:
+        self._operations.pop(key, None)
+        await self._send({"id": key, **message})
