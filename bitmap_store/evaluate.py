@@ -85,15 +85,22 @@ def cardinality(node: Node, reading: Reading, leaves: Leaves) -> int:
 def _all_of(node: AllOf, reading: Reading, leaves: Leaves) -> BitMap:
     """Smallest operands first, so that every step works on as little as possible; stops when nothing is left."""
     positive = sorted((evaluate(child, reading, leaves) for child in node.of), key=len)
-    result = positive[0]
+    result, shared = positive[0], True  # what was not made here must not be changed
     for other in positive[1:]:
         if not result:
             return EMPTY
-        result = result & other
+        if shared:
+            result, shared = result & other, False
+        else:
+            result &= other
     for child in node.without:
         if not result:
             return EMPTY
-        result = result - evaluate(child, reading, leaves)
+        removed = evaluate(child, reading, leaves)
+        if shared:
+            result, shared = result - removed, False
+        else:
+            result -= removed
     return result
 
 

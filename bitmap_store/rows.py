@@ -34,7 +34,8 @@ FACTS = ("expires", "source", "score", "count", "last")
 Rows = NDArray[np.void]
 Column = NDArray[Any]
 
-_HEADER = struct.Struct("<4sIIII")  # magic, rows, columns, body length, CRC-32 of the body
+_HEADER = struct.Struct("<4sIII")  # magic, rows, columns, body length
+_CHECKSUM = struct.Struct("<I")  # CRC-32 of header and body, at the end
 _COLUMN = struct.Struct("<BBI")  # field, encoding, compressed length
 _MAGIC = b"TRw1"
 _CONSTANT, _CODES8, _CODES16, _RAW = range(4)
@@ -74,7 +75,8 @@ def encode(rows: Rows, without: Collection[str] = ()) -> bytes:
     """The rows as bytes with length and checksum, less the columns kept elsewhere; an inverse is `decode`."""
     names = [name for name in ROW.names or () if name not in without]
     body = b"".join(_encode_column(name, np.ascontiguousarray(rows[name])) for name in names)
-    return _HEADER.pack(_MAGIC, len(rows), len(names), len(body), zlib.crc32(body)) + body
+    block = _HEADER.pack(_MAGIC, len(rows), len(names), len(body)) + body
+    return block + _CHECKSUM.pack(zlib.crc32(block))
 
 
 def _encode_column(name: str, column: Column) -> bytes:
@@ -102,11 +104,13 @@ def decode_columns(data: bytes) -> tuple[int, dict[str, Column]]:
 
     Raises Damaged when the bytes are not what `encode` made.
     """
-    if len(data) < _HEADER.size:
+    if len(data) < _HEADER.size + _CHECKSUM.size:
         raise Damaged("a block of rows is cut short; restore a backup")
-    magic, count, columns, length, checksum = _HEADER.unpack_from(data)
-    body = memoryview(data)[_HEADER.size :]
-    if magic != _MAGIC or len(body) != length or zlib.crc32(body) != checksum:
+    magic, count, columns, length = _HEADER.unpack_from(data)
+    (checksum,) = _CHECKSUM.unpack_from(data, len(data) - _CHECKSUM.size)
+    block = memoryview(data)[: -_CHECKSUM.size]
+    body = block[_HEADER.size :]
+    if magic != _MAGIC or len(body) != length or zlib.crc32(block) != checksum:
         raise Damaged("a block of rows does not match its checksum; restore a backup")
     found: dict[str, Column] = {}
     at = 0

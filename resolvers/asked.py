@@ -60,7 +60,7 @@ class Asked:
         nodes = [(at, node) for at, node in walk(self.expression) if not at or path.startswith(f"{at}.")]
         node = max(nodes, key=lambda each: len(each[0]))[1]
         wanted = node.key if isinstance(node, Match | Saved) else None
-        value = path.rpartition(".tag.in.")[2]
+        value = f".{path}".rpartition(".tag.in.")[2]
         if isinstance(node, Match) and node.values and value.isdecimal():
             wanted = node.values[int(value)]
         names = (token.start for token in tokens(text) if token.kind is not Kind.FIXED and nfc(token.value) == wanted)

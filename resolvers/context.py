@@ -8,6 +8,7 @@ from datetime import datetime
 
 from bitmap_store import Store, View
 from bitmap_store.errors import Invalid, TagroarError, TooLarge
+from bitmap_store.expression import Expression
 from bitmap_store.plan import Plan, Reading
 from bitmap_store.values import Tag
 from resolvers.asked import Asked
@@ -46,18 +47,24 @@ class Context:
         self.view: View = self.store.view()
         self.loaders = Loaders(self.store, self.view, self._batched)
         self._selections: dict[tuple[str, ...], Selection] = {}
+        self._plans: dict[tuple[Expression, str, Reading], Plan] = {}
 
     def reading(self, entity: str, as_of: datetime | None = None) -> Reading:
         """The reading of an entity now, or as of a moment within the retention."""
         return self.view.reading(entity, as_of)
 
     def bind(self, asked: Asked, entity: str, reading: Reading) -> Plan:
-        """The plan of what was asked at a reading; its leaves count towards the limit of the request."""
+        """The plan of what was asked at a reading, the same question once; its leaves count towards the limit."""
+        key = (asked.expression, entity, reading)
+        if key not in self._plans:
+            self._plans[key] = self._bound(asked, entity, reading)
+        return self._plans[key]
+
+    def _bound(self, asked: Asked, entity: str, reading: Reading) -> Plan:
         self._leaves += asked.leaves
         if self._leaves > self.limits.leaves_max:
-            raise TooLarge(
-                f"the audiences of a request have at most {self.limits.leaves_max} leaves", argument=asked.argument
-            )
+            message = f"the audiences of a request have at most {self.limits.leaves_max} leaves"
+            raise TooLarge(message, argument=asked.argument)
         if asked.names_users:
             self.viewer.require("members")
         try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bitmap_store.errors import Invalid, TagroarError
+from bitmap_store.errors import Invalid, NotFound, TagroarError
 from bitmap_store.values import (
     Assign,
     Batch,
@@ -15,7 +15,6 @@ from bitmap_store.values import (
 )
 from resolvers.answers import Profile
 from resolvers.context import Context
-from resolvers.profiles import By, profile
 
 
 async def assign_tags(
@@ -50,16 +49,22 @@ async def upsert_profiles(
     return await _apply(context, input, entity, None, key)
 
 
-async def link_identifier(context: Context, user: str, identifier: Identifier, entity: str) -> Profile | None:
+async def link_identifier(context: Context, user: str, identifier: Identifier, entity: str) -> Profile:
     """The profile, known by another outside name too; CONFLICT where that is somebody else's."""
     try:
         await _apply(context, [ProfileChange(user, identifiers=(identifier,))], entity, None, None)
     except TagroarError as error:
         place = error.argument or ""
-        error.argument = place.replace("input.0.user", "userId").replace("input.0.identifiers.0", "identifier")
+        error.argument = place.replace("input.0.user", "userId").replace("input.0.identifiers.0", "identifier") or None
         raise
-    context.viewer.require("members")
-    return await profile(context, By(user), entity, None)
+    # Whoever may only write may link; what else is known of the user is guarded field by field.
+    reading = context.reading(entity)
+    key = context.view.catalog.entity(entity).key
+    [dense] = await context.store.resolve(key, [user])
+    if dense is None:
+        raise NotFound(f"there is no user {user!r}", argument="userId")
+    [name] = await context.store.names(key, [dense])
+    return Profile(key, name, dense, reading)
 
 
 async def _apply(

@@ -49,7 +49,7 @@ def _cause(error: GraphQLError) -> Exception | None:
 def _describe_request(error: GraphQLError) -> None:
     """What GraphQL found wrong: in the syntax, the document or the variables."""
     # Beside what it expected, GraphQL shows what it found as Python writes it.
-    error.message = _FOUND.sub(".", error.message)
+    error.message = _FOUND.sub("", error.message).replace("not to be None", "not to be null")
     code = TooLarge.code if any(sign in error.message for sign in _TOO_LARGE) else Invalid.code
     _, asked, names = error.message.partition("Did you mean ")
     suggestions = {"suggestions": re.findall(r"'([^']+)'", names)} if asked else {}

@@ -191,7 +191,7 @@ class Mutation:
         user_id: Annotated[str, note("The user id; an unknown one is created.")],
         identifier: Annotated[plain.Identifier, argument(IdentifierInput, "The outside name.")],
         entity: Entity = "user",
-    ) -> answers.Profile | None:
+    ) -> answers.Profile:
         """See the description."""
         return await writes.link_identifier(info.context, user_id, identifier, entity)
 

@@ -21,6 +21,7 @@ Json = NewType("Json", object)
 BIG_MAX = 2**53
 EXACT_DIGITS_MAX = 15
 DECIMAL_CHARACTERS_MAX = 64
+DECIMAL_EXPONENT_MAX = 40
 JSON_DEPTH_MAX = 32
 JSON_INTEGER_MAX = 2**63 - 1
 
@@ -59,6 +60,8 @@ def read_decimal(value: object) -> Decimal:
         raise Invalid(f"{shown(text)} is not a number") from None
     if not number.is_finite() or "_" in text or not text.isascii():
         raise Invalid(f"{shown(text)} is not a number")
+    if number and abs(number.adjusted()) > DECIMAL_EXPONENT_MAX:
+        raise Invalid(f"a Decimal lies within 10^-{DECIMAL_EXPONENT_MAX} and 10^{DECIMAL_EXPONENT_MAX}, or is 0")
     return number
 
 

@@ -7,7 +7,6 @@ import strawberry
 from graphql import (
     GraphQLArgument,
     GraphQLError,
-    GraphQLInputType,
     GraphQLInterfaceType,
     GraphQLObjectType,
     Undefined,
@@ -73,12 +72,14 @@ def sdl() -> str:
 def where_of_json(value: object, argument: str = "where") -> Asked:
     """What an `AudienceWhere` in JSON asks, outside of GraphQL; INVALID where it is none."""
     where: Any = SCHEMA._schema.type_map["AudienceWhere"]
-    _check(value, where, argument)
-    return read_where(coerce_input_value(value, where), argument)
 
-
-def _check(value: object, type_: GraphQLInputType, argument: str) -> None:
     def refuse(error: GraphQLError, path: list[str | int]) -> None:
-        raise Invalid(error.message, argument=".".join(map(str, [argument, *path])))
+        describe(error)
+        suggestions = (error.extensions or {}).get("suggestions", ())
+        raise Invalid(error.message, argument=".".join(map(str, [argument, *path])), suggestions=suggestions)
 
-    validate_input_value(value, type_, refuse)
+    validate_input_value(value, where, refuse)
+    try:
+        return read_where(coerce_input_value(value, where), argument)
+    except GraphQLError as error:  # not exactly one field, which Strawberry notices only here
+        raise Invalid(error.message, argument=argument) from None

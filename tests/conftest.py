@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.worlds import OracleWorld, StillClock, StoreWorld, World, copied
 
-settings.register_profile("quick", deadline=None, max_examples=100)
+settings.register_profile("quick", deadline=None, max_examples=100, stateful_step_count=12)
 settings.register_profile(
     "deep", deadline=None, max_examples=5000, stateful_step_count=100, suppress_health_check=list(HealthCheck)
 )

@@ -4,7 +4,7 @@ Moments are datetimes, numbers Decimals, days dates. Written from the contract, 
 kept apart from it, so that each can be wrong alone. Questions are answered in `oracle.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from bitmap_store.errors import Conflict, Invalid, NotFound, TagroarError
 from bitmap_store.expression import nfc
 from bitmap_store.values import (
+    VALUED_KINDS,
     Assign,
     Batch,
     DatePrecision,
@@ -83,7 +84,11 @@ class Facts:
 
 
 class Draft:
-    """Facts under a batch. tag_of and declare raise NOT_FOUND for a tag or a value that cannot be written."""
+    """Facts under a batch.
+
+    tag_of and declare raise NOT_FOUND for a tag or a value that cannot be written; with False declare only
+    asks whether it can.
+    """
 
     def __init__(
         self,
@@ -91,7 +96,7 @@ class Draft:
         moment: datetime,
         timezone: ZoneInfo,
         tag_of: Callable[[str], Tag],
-        declare: Callable[[Tag, str], None],
+        declare: Callable[[Tag, str, bool], None],
     ) -> None:
         self.facts = facts.copy()
         self.created = 0
@@ -124,13 +129,19 @@ class Draft:
                 if tag.is_rule:
                     raise Invalid(f"{tag.key!r} follows from its rule", argument=f"input.{i}.tag")
         for i, operation in enumerate(batch.operations):
-            user = users.get(operation.user)
-            if user is None:
-                continue
             try:
-                self._operate(user, operation, batch.source)
+                self._operate(users.get(operation.user), operation, batch.source)
             except TagroarError as error:
                 raise error.within(f"input.{i}")
+
+    def keep_only(self, said: Collection[tuple[str, str, str | None]]) -> None:
+        """Ends all memberships of the tags named other than those said, by tag, user and value."""
+        for key in {key for key, _, _ in said}:
+            tag = self._tag_of(key)
+            for user in self.facts.users:
+                rows = self._rows(tag, user)
+                for place in [place for place, row in rows.items() if (key, user, row.value) not in said]:
+                    del rows[place]
 
     def _users(self, batch: Batch) -> dict[str, str]:
         """The user that each name means; those that anything is given to come into being."""
@@ -152,25 +163,29 @@ class Draft:
                 found[name] = user
         return found
 
-    def _operate(self, user: str, operation: Operation, source: str | None) -> None:
-        if isinstance(operation, ProfileChange):
-            self._profile(user, operation)
-            return
-        tag = self._tag_of(operation.tag)
-        rows = self._rows(tag, user)
+    def _operate(self, user: str | None, operation: Operation, source: str | None) -> None:
+        """Does one operation; nobody is whom nothing was ever given to, and so has nothing to be removed."""
         match operation:
+            case Remove():
+                self._remove(user, operation)
+            case ProfileChange():
+                self._profile(str(user), operation)
             case Assign():
-                self._assign(tag, rows, operation, source)
-            case Remove(value=None):
-                rows.clear()
-            case Remove(value=value):
-                if tag.kind not in (TagKind.CHOICE, TagKind.CHOICES, TagKind.EVENT):
-                    raise Invalid(f"{tag.key!r} has no values", argument="value")
-                self._value(tag, value, "value")
-                for key in [key for key, row in rows.items() if row.value == nfc(str(value))]:
-                    del rows[key]
+                tag = self._tag_of(operation.tag)
+                self._assign(tag, self._rows(tag, str(user)), operation, source)
             case Event():
-                self._event(tag, rows, operation)
+                tag = self._tag_of(operation.tag)
+                self._event(tag, self._rows(tag, str(user)), operation)
+
+    def _remove(self, user: str | None, operation: Remove) -> None:
+        tag, value = self._tag_of(operation.tag), None
+        if operation.value is not None:
+            if tag.kind not in VALUED_KINDS:
+                raise Invalid(f"{tag.key!r} has no values", argument="value")
+            value = self._value(tag, operation.value, "value", declare=False)
+        rows = {} if user is None else self._rows(tag, user)
+        for key in [key for key, row in rows.items() if operation.value is None or row.value == value]:
+            del rows[key]
 
     def _rows(self, tag: Tag, user: str) -> Rows:
         """The rows of a user under edit: what has ended is gone."""
@@ -179,12 +194,12 @@ class Draft:
             self.facts.rows.setdefault(tag.id, {})[user] = self._before.rows_of(tag, user, self._moment)
         return self.facts.rows[tag.id][user]
 
-    def _value(self, tag: Tag, value: object, argument: str) -> str:
-        text = nfc(str(value))
+    def _value(self, tag: Tag, value: str, argument: str, *, declare: bool = True) -> str:
+        text = nfc(value)
         _named(argument, _check_name, text, "a value")
         if tag.hierarchical and "" in text.split("/"):
             raise Invalid(f"{text!r} has an empty level", argument=argument)
-        _named(argument, self._declare, tag, text)
+        _named(argument, self._declare, tag, text, declare)
         return text
 
     # ------------------------------------------------------------ assigning

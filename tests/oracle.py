@@ -48,9 +48,11 @@ from bitmap_store.literals import parse_moment
 from bitmap_store.store import Summary
 from bitmap_store.values import (
     VALUED_KINDS,
+    Assign,
     Batch,
     DatePrecision,
     EntityKind,
+    Event,
     Identifier,
     Membership,
     SavedAudience,
@@ -128,11 +130,23 @@ class Oracle:
             self._applied[batch.idempotency_key] = (batch, result)
         return result
 
-    def _declare(self, tag: Tag, value: str) -> None:
-        """Lets a tag have a value; of a closed tag NOT_FOUND unless it has."""
+    def import_rows(self, rows: Sequence[Assign | Event], *, replace: bool = False) -> WriteResult:
+        """What an import of these rows from a source "file" does: one version. replace: their tags hold what they say, and no more."""
+        latest, now = self.versions[-1], self.clock.now()
+        draft = Draft(latest.of("user"), now, self.timezone, self.catalog.tag, self._declare)
+        draft.apply(Batch("user", tuple(rows), source="file"))
+        if replace:
+            draft.keep_only({(row.tag, row.user, getattr(row, "value", None)) for row in rows})
+        if draft.changed or draft.created:
+            self.versions.append(Version(max(now, latest.moment + MICROSECOND), latest.facts | {"user": draft.facts}))
+        return WriteResult(len(self.versions) - 1, draft.changed, draft.created)
+
+    def _declare(self, tag: Tag, value: str, declare: bool) -> None:
+        """Lets a tag have a value, unless that is only asked; of a closed tag NOT_FOUND unless it has."""
         if value not in self.catalog.values(tag).names and not tag.open:
             raise NotFound.named(f"value of {tag.key!r}", value, self.catalog.values(tag))
-        self._add_values(tag, [value])
+        if declare:
+            self._add_values(tag, [value])
 
     def _add_values(self, tag: Tag, values: Iterable[str]) -> None:
         names = list(self.catalog.values(tag))
@@ -152,7 +166,9 @@ class Oracle:
         """An entity kind, new or renamed."""
         key = checked_key(key, "entity kind", "key")
         known = self.catalog.entities.get(key)
-        kind = EntityKind(known.id if known else len(self.catalog.entities) + 1, key, name or (known.name if known else key))
+        kind = EntityKind(
+            known.id if known else len(self.catalog.entities) + 1, key, name or (known.name if known else key)
+        )
         self._redefine(entities={**self.catalog.entities, key: kind})
         return kind
 
@@ -219,7 +235,13 @@ class Oracle:
         return WriteResult(len(self.versions) - 1, changed, 0)
 
     def save_audience(
-        self, key: str, name: str | None, text: str, entity: str = "user", owner: str | None = None, if_version: int | None = None
+        self,
+        key: str,
+        name: str | None,
+        text: str,
+        entity: str = "user",
+        owner: str | None = None,
+        if_version: int | None = None,
     ) -> SavedAudience:
         """The saved audience, new or with a new definition."""
         key = checked_key(key, "saved audience", "input.key")
@@ -230,7 +252,9 @@ class Oracle:
         if known is not None and known.entity != entity:
             raise Conflict(f"@{key} is of another entity", argument="input.entity")
         if known is None:
-            saved = SavedAudience(len(self.catalog.audiences) + 1, key, name or key, entity, canonical_text(text), owner, 1)
+            saved = SavedAudience(
+                len(self.catalog.audiences) + 1, key, name or key, entity, canonical_text(text), owner, 1
+            )
         else:
             saved = replace(known, name=name or known.name, text=canonical_text(text), version=known.version + 1)
         self._redefine(audiences={**self.catalog.audiences, key: saved})
@@ -304,7 +328,9 @@ class Sight:
                 rows = list(reading.facts.rows_of(tag, user, reading.moment).values())
                 order = [None, *self.catalog.values(tag)]
                 rows.sort(key=lambda row: order.index(row.value))
-                found += _event_memberships(tag, rows) if tag.kind is TagKind.EVENT else [_membership(tag, r) for r in rows]
+                found += (
+                    _event_memberships(tag, rows) if tag.kind is TagKind.EVENT else [_membership(tag, r) for r in rows]
+                )
         return found
 
     def profile(
@@ -381,7 +407,11 @@ class Sight:
             case At(as_of, of):
                 return everyone & self._members(of, self.reading(reading.entity, as_of))
             case Part(seed, start, end):
-                return {user for user in everyone if round(start * 2**32) <= self._hash(reading, user, seed) < round(end * 2**32)}
+                return {
+                    user
+                    for user in everyone
+                    if round(start * 2**32) <= self._hash(reading, user, seed) < round(end * 2**32)
+                }
         raise AssertionError(f"the oracle does not know {node}")
 
     def _hash(self, reading: Reading, user: str, seed: str) -> int:
@@ -391,7 +421,9 @@ class Sight:
         """The values that a match speaks of: those listed, and of a hierarchical tag all below them."""
         wanted: set[str | None] = set()
         for value in match.values or ():
-            below = [v for v in self.catalog.values(tag) if v == value or (tag.hierarchical and v.startswith(f"{value}/"))]
+            below = [
+                v for v in self.catalog.values(tag) if v == value or (tag.hierarchical and v.startswith(f"{value}/"))
+            ]
             if not below:
                 raise NotFound.named("value", value, self.catalog.values(tag))
             wanted.update(below)

@@ -1,5 +1,6 @@
 """The served schema holds the public contract, is described throughout, and is the one that is committed."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from graphql import (
 from schema.served import sdl
 
 HERE = Path(__file__).parent
+UPDATE = os.environ.get("TAGROAR_UPDATE_GOLDEN") == "1"
 CONTRACT = build_schema((HERE / "contract.graphql").read_text("utf-8"))
 SERVED = build_schema(sdl())
 OUTPUTS = (GraphQLObjectType, GraphQLInterfaceType)
@@ -96,5 +98,7 @@ def test_everything_is_described() -> None:
 
 
 def test_committed_schema_is_the_served_one() -> None:
-    committed = (HERE.parent / "schema" / "schema.graphql").read_text("utf-8")
-    assert committed == sdl(), "run `python -m schema` to write schema/schema.graphql afresh"
+    committed = HERE.parent / "schema" / "schema.graphql"
+    if UPDATE:
+        committed.write_text(sdl(), "utf-8")
+    assert committed.read_text("utf-8") == sdl(), "`make golden` writes schema/schema.graphql afresh"

@@ -222,7 +222,10 @@ def test_an_event_count_has_a_limit(world: World) -> None:
 def test_what_does_not_fit_is_refused(world: World, operation: Operation, argument: str) -> None:
     world.apply(Assign("u", "spend", number=Decimal(1)))
     error = refused(TagroarError, lambda: world.apply(operation))
-    assert (error.code, error.argument) == ("NOT_FOUND" if argument == "tag!" else "INVALID", f"input.0.{argument}".rstrip("!"))
+    assert (error.code, error.argument) == (
+        "NOT_FOUND" if argument == "tag!" else "INVALID",
+        f"input.0.{argument}".rstrip("!"),
+    )
     assert world.members("everyone") == {"u"}
 
 
@@ -265,7 +268,9 @@ def test_parts_are_disjoint_and_stable(world: World) -> None:
     assert sum(map(len, sets)) == 300
     assert all(40 < len(part) < 110 for part in sets)
     world.apply(*(Assign(f"v{i}", "vip") for i in range(50)))
-    assert [world.members(part) & world.members('not users("x")') - {f"v{i}" for i in range(50)} for part in parts] == sets
+    assert [
+        world.members(part) & world.members('not users("x")') - {f"v{i}" for i in range(50)} for part in parts
+    ] == sets
     assert world.members('part("autumn", 0, 0.25)') != world.members(parts[0])
 
 
@@ -325,6 +330,14 @@ def test_closed_values(world: World) -> None:
     world.update_tag("size", TagChange(add_values=("L",)))
     world.apply(Assign("ann", "size", value="L"))
     assert world.view().breakdown("everyone", "size") == {"S": 0, "M": 0, "L": 1}
+
+
+def test_removing_is_checked_whoever_it_is_for(world: World) -> None:
+    define(world, "size", TagKind.CHOICE, values=("S", "M"))
+    assert refused(NotFound, lambda: world.apply(Remove("nobody", "size", "L"))).argument == "input.0.value"
+    assert refused(Invalid, lambda: world.apply(Remove("nobody", "vip", "x"))).argument == "input.0.value"
+    assert world.apply(Remove("nobody", "city", "Atlantis")) == WriteResult(0, 0, 0)
+    refused(NotFound, lambda: world.size('city = "Atlantis"'))
 
 
 # ---------------------------------------------------------------- what belongs to a membership
@@ -776,7 +789,9 @@ def test_big_sums_do_not_overflow(world: World) -> None:
 
 
 def test_summaries_leave_out_what_has_ended(world: World) -> None:
-    world.apply(Assign("ann", "spend", number=Decimal(1), expires_at=MONDAY + HOUR), Assign("bob", "spend", number=Decimal(2)))
+    world.apply(
+        Assign("ann", "spend", number=Decimal(1), expires_at=MONDAY + HOUR), Assign("bob", "spend", number=Decimal(2))
+    )
     assert world.view().summary("everyone", "spend").sum == 300
     world.clock.tick(hours=1)
     assert world.view().summary("everyone", "spend").sum == 200

@@ -1,5 +1,6 @@
 """The ASGI application: all routes of the service on one store."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,10 +13,12 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from bitmap_store import Store
 from web.bulk import BulkRoutes
 from web.graphql import GraphQLRoutes
-from web.service import Service
+from web.service import Service, log
 
+FOLD_SECONDS = 10
 ROOT = Path(__file__).parents[1]
 CONSOLE = ROOT / "console"
 QUERIES = ROOT / "demo" / "queries.graphql"
@@ -40,9 +43,12 @@ def create_app(open_service: Callable[[], Service], *, demo: bool = False) -> St
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         state.service = open_service()
+        folding = asyncio.create_task(keep_folded(state.service.store))
         try:
             yield
         finally:
+            folding.cancel()
+            await asyncio.gather(folding, return_exceptions=True)
             await state.service.store.close()
 
     pages = _Pages(demo)
@@ -57,6 +63,16 @@ def create_app(open_service: Callable[[], Service], *, demo: bool = False) -> St
     ]
     middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK)] if demo else []
     return Starlette(routes=routes, lifespan=lifespan, middleware=middleware)
+
+
+async def keep_folded(store: Store) -> None:
+    """Folds now and then, for as long as serving goes on; a fold that fails is logged and tried again."""
+    while True:
+        await asyncio.sleep(FOLD_SECONDS)
+        try:
+            await store.fold()
+        except Exception:
+            log.exception("folding failed")
 
 
 class _State:

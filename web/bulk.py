@@ -20,6 +20,7 @@ from resolvers import bulk
 from resolvers.asked import Asked
 from resolvers.context import Context
 from schema.served import where_of_json
+from web.asking import exact_json
 from web.service import Service, guarded, json_object
 
 CONTENT_TYPES = {
@@ -187,8 +188,8 @@ def _asked(text: str | None, where: object) -> Asked:
         return Asked.of_text(text, "text")
     if isinstance(where, str):
         try:
-            where = orjson.loads(where)
-        except orjson.JSONDecodeError:
+            where = exact_json(where.encode())
+        except Invalid:
             raise Invalid("where is not JSON", argument="where") from None
     if not isinstance(where, dict):
         raise Invalid("where is an object, as AudienceWhere has it", argument="where")

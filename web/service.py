@@ -1,10 +1,8 @@
 """What the routes share: the store, who asks, the limits of a body, and how an error is answered."""
 
-import json
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 
 from starlette.requests import Request
@@ -15,6 +13,7 @@ from bitmap_store.errors import Invalid, TagroarError, TooLarge
 from resolvers.context import Context, Limits
 from resolvers.viewers import authenticate
 from schema.batching import batching
+from web.asking import exact_json
 
 BODY_BYTES_MAX = 1 << 20
 STATUS = {
@@ -84,10 +83,7 @@ async def json_object(request: Request, bytes_max: int = BODY_BYTES_MAX) -> dict
         body += chunk
         if len(body) > bytes_max:
             raise TooLarge(f"a body has at most {bytes_max} bytes")
-    try:
-        found = json.loads(bytes(body), parse_float=Decimal)
-    except (ValueError, RecursionError):
-        raise Invalid("the body is not JSON") from None
+    found = exact_json(bytes(body))
     if not isinstance(found, dict):
         raise Invalid("the body is a JSON object")
     return found

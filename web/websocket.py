@@ -87,13 +87,13 @@ class Connection:
         return message
 
     async def _greet(self) -> None:
+        """Waits until the client has said who it is."""
         try:
-            message = await asyncio.wait_for(self._receive(), INIT_SECONDS_MAX)
+            async with asyncio.timeout(INIT_SECONDS_MAX):
+                while (message := await self._receive())["type"] == "ping":
+                    await self._send({"type": "pong"})
         except TimeoutError:
             raise _Closed(4408, "Connection initialisation timeout") from None
-        while message["type"] == "ping":
-            await self._send({"type": "pong"})
-            message = await self._receive()
         if message["type"] != "connection_init":
             raise _Closed(4401, "Unauthorized")
         payload = message.get("payload") or {}

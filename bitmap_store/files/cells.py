@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from bitmap_store.errors import Invalid, NotFound, TagroarError, nearest
 from bitmap_store.expression import nfc
 from bitmap_store.files.blocks import Block, Faults, Ints, shown
-from bitmap_store.files.columns import Floats, Mask
+from bitmap_store.files.columns import Floats, Mask, Parsed, date_units, decimal_units
 from bitmap_store.files.texts import plain_text
-from bitmap_store.values import DatePrecision, Rejection, TagKind
+from bitmap_store.values import NEVER, DatePrecision, Rejection, TagKind
 
 NAME_BYTES_MAX = 512
 _CONTROL = "[\\x00-\\x1f\\x7f]"
@@ -43,6 +43,7 @@ class Target:
 
 
 TargetOf = Callable[[str], Target | None]
+Refusal = Callable[[Target], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +185,20 @@ def users_of(block: Block, faults: Faults) -> Coded:
     return users
 
 
+def values_of(column: pa.Array, faults: Faults, rows: Ints, prefix: str = "") -> Coded:
+    """The values of a column whose places are these rows; those that can be no value are faults."""
+    values = Coded.of(column).in_nfc()
+    faults.merge(rows, values.faults(name_errors(values.names, "a value")), prefix)
+    return values
+
+
+def units_of(column: pa.Array, target: Target) -> Parsed[Ints]:
+    """A column as units of a NUMBER or DATE tag."""
+    if target.kind is TagKind.NUMBER:
+        return decimal_units(column, target.scale)
+    return date_units(column, target.precision)
+
+
 class Hints:
     """The nearest right names for the first few wrong ones of a block: to look for more costs more than the import."""
 
@@ -196,6 +211,22 @@ class Hints:
         self._left -= 1
         hint = f"; did you mean {close[0]!r}?" if close else ""
         return NotFound(f"there is no {what} {shown(name)}{hint}", suggestions=close)
+
+
+def by_target(
+    block: Block, faults: Faults, hints: Hints, target_of: TargetOf, nearest: Nearest, refusal: Refusal
+) -> Iterator[tuple[Target, Ints]]:
+    """The tags that the column `tag` names, each with its rows; rows without one, or with one refused, are faults."""
+    tags = Coded.of(block.columns["tag"]).in_nfc()
+    faults.add(np.flatnonzero(tags.codes < 0), Invalid("the tag is empty"))
+    for key, rows in tags.groups():
+        target = target_of(key)
+        if target is None:
+            faults.add(rows, hints.unknown("tag", key, nearest))
+        elif (reason := refusal(target)) is not None:
+            faults.add(rows, Invalid(reason))
+        else:
+            yield target, rows
 
 
 def value_errors(values: Coded, target: Target, hints: Hints) -> dict[int, TagroarError]:
@@ -238,6 +269,8 @@ def finished(block: Block, users: Coded, drafts: Sequence[Draft], faults: Faults
 
 def _cells(block: Block, users: Coded, draft: Draft, good: Mask) -> Cells:
     rows = draft.rows[good]
+    expires = None if draft.expires is None else draft.expires[good]
+    score = None if draft.score is None else draft.score[good]
     return Cells(
         tag=draft.target.key,
         kind=draft.target.kind,
@@ -247,6 +280,6 @@ def _cells(block: Block, users: Coded, draft: Draft, good: Mask) -> Cells:
         units=None if draft.units is None else draft.units[good],
         counts=None if draft.counts is None else draft.counts[good].astype(np.uint32),
         last=None if draft.last is None else draft.last[good],
-        expires=None if draft.expires is None else draft.expires[good],
-        score=None if draft.score is None else draft.score[good],
+        expires=None if expires is None or (expires == NEVER).all() else expires,
+        score=None if score is None or np.isnan(score).all() else score,
     )

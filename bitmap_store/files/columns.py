@@ -58,16 +58,17 @@ def said(column: pa.Array) -> Mask:
 def decimal_units(column: pa.Array, scale: int) -> Parsed[Ints]:
     """Numbers as integers of units of 10^-scale; 0 where nothing is said. Exact: what does not fit is a fault."""
     digits = DECIMAL_DIGITS_MAX - scale
-    if not column.null_count and len(column):
-        numbers = column.to_numpy(zero_copy_only=False)
-        if pa.types.is_integer(column.type) and numbers.min() > -(10**digits) and numbers.max() < 10**digits:
+    if pa.types.is_integer(column.type) and len(column):
+        numbers = pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
+        if numbers.min() > -(10**digits) and numbers.max() < 10**digits:
             return Parsed(numbers.astype(np.int64) * 10**scale, {})
-        if pa.types.is_float64(column.type):
-            with np.errstate(over="ignore", invalid="ignore"):
-                units = np.rint(numbers * 10.0**scale)
-                # Of decimals with up to 15 digits, only the one that a float was written as is nearest to it.
-                if (np.abs(units) < 1e15).all() and (units / 10.0**scale == numbers).all():
-                    return Parsed(units.astype(np.int64), {})
+    if pa.types.is_float64(column.type):
+        numbers = pc.fill_null(column, 0.0).to_numpy(zero_copy_only=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            units = np.rint(numbers * 10.0**scale)
+            # Of decimals with up to 15 digits, only the one that a float was written as is nearest to it.
+            if (np.abs(units) < 1e15).all() and (units / 10.0**scale == numbers).all():
+                return Parsed(units.astype(np.int64), {})
     whole, fraction = rf"^-?[0-9]{{1,{digits}}}", rf"(\.[0-9]{{1,{scale}}})?" if scale else ""
     ways: list[Way[Ints]] = [
         (rf"{whole}{fraction}$", lambda text: _units_at_once(text, scale)),

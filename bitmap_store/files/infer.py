@@ -13,7 +13,7 @@ from bitmap_store.errors import Invalid
 from bitmap_store.files.blocks import ANY_TABLE, Block, Shape
 from bitmap_store.files.cells import Cells, Coded, Codes, Users
 from bitmap_store.files.columns import USUAL_DAY, USUAL_MOMENT, said
-from bitmap_store.files.reader import Format, read_blocks
+from bitmap_store.files.reader import BLOCK_BYTES, Format, read_blocks
 from bitmap_store.files.repeats import settle
 from bitmap_store.files.texts import plain_text
 from bitmap_store.values import SCALE_MAX, DatePrecision, TagKind
@@ -41,7 +41,7 @@ class Inferred:
         return f"{self.key}: {self.kind}{detail.get(self.kind, '')}, {self.rows:,} rows{such_as}"
 
 
-def infer(path: Path, format: Format, shape: Shape) -> list[Inferred]:
+def infer(path: Path, format: Format, shape: Shape, *, block_bytes: int = BLOCK_BYTES) -> list[Inferred]:
     """The tags of a file of memberships, events or a table, in the order of the file; broken rows are skipped.
 
     Of memberships the column that most rows of a tag use decides; of a table what all cells of a column look like.
@@ -51,7 +51,8 @@ def infer(path: Path, format: Format, shape: Shape) -> list[Inferred]:
     if shape.route not in _SURVEYS:
         raise Invalid(f"a file of {shape.route} defines no tags")
     survey = _SURVEYS[shape.route]()
-    for block in read_blocks(path, format, ANY_TABLE if shape.route == "table" else shape):
+    shape = ANY_TABLE if shape.route == "table" else shape
+    for block in read_blocks(path, format, shape, block_bytes=block_bytes):
         survey.see(block)
     return survey.result()
 
@@ -165,7 +166,9 @@ class _Survey:
         for block, users, values in tag.values:
             named = users >= 0
             numbers = ids[block][users[named]]
-            cells.append(Cells(tag.key, TagKind.CHOICES, numbers, np.zeros(len(numbers), np.int64), values.take(named).array()))
+            cells.append(
+                Cells(tag.key, TagKind.CHOICES, numbers, np.zeros(len(numbers), np.int64), values.take(named).array())
+            )
         different = settle(cells).users
         return len(np.unique(different)) < len(different)
 

@@ -88,21 +88,22 @@ def runs_of_lines(path: Path, block_bytes: int) -> Iterator[Lines]:
     """The file in runs of about `block_bytes`, without its byte order mark.
 
     A line beyond LINE_BYTES_MAX is cut there, which leaves it too long for every reader, so that memory
-    stays within two blocks.
+    stays within three blocks.
     """
     first, carry = 1, b""
     kept = LINE_BYTES_MAX + 2  # a byte over the limit stays visible when the last one is a carriage return
     with path.open("rb") as file:
         if file.read(len(BOM)) != BOM:
             file.seek(0)
-        while chunk := file.read(block_bytes):
-            cut = chunk.rfind(b"\n") + 1
+        chunk = file.read(block_bytes)
+        while chunk:
+            following = file.read(block_bytes)
+            cut = chunk.rfind(b"\n") + 1 if following else len(chunk)
             if cut:
-                lines = Lines.of(carry + chunk[:cut], first, file.tell())
+                lines = Lines.of(carry + chunk[:cut], first, file.tell() - len(following))
                 yield lines
                 first += len(lines)
                 carry = chunk[cut : cut + kept]
             else:
                 carry = (carry + chunk)[:kept]
-        if carry:
-            yield Lines.of(carry, first, file.tell())
+            chunk = following

@@ -1,28 +1,26 @@
 """Rows of memberships, one user and one tag a row, as cells."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pyarrow as pa
 
-from bitmap_store.errors import Invalid, TagroarError
+from bitmap_store.errors import Invalid
 from bitmap_store.files.blocks import Block, Faults, Ints
 from bitmap_store.files.cells import (
-    Coded,
     Draft,
     Hints,
     Interpreted,
     Nearest,
     Target,
     TargetOf,
+    by_target,
     finished,
-    name_errors,
+    units_of,
     users_of,
     value_errors,
+    values_of,
 )
-from bitmap_store.files.columns import Floats, Mask, Numbers, date_units, decimal_units, moments, said, scores
+from bitmap_store.files.columns import Floats, moments, said, scores
 from bitmap_store.values import NEVER, TagKind
-
 
 _COLUMNS: tuple[str, ...] = ("value", "number", "date")
 _COLUMN_OF = {
@@ -42,24 +40,16 @@ def memberships(block: Block, target_of: TargetOf, nearest: Nearest) -> Interpre
     faults = Faults(block.lines)
     users = users_of(block, faults)
     reading = _Reading(block, faults)
-    drafts = []
-    for key, rows in reading.tags.groups():
-        target = target_of(key)
-        if target is None:
-            faults.add(rows, reading.hints.unknown("tag", key, nearest))
-        elif (refusal := refusal_of(target)) is not None:
-            faults.add(rows, refusal)
-        else:
-            drafts.append(reading.draft(target, rows))
-    return finished(block, users, drafts, faults)
+    found = by_target(block, faults, reading.hints, target_of, nearest, refusal_of)
+    return finished(block, users, [reading.draft(target, rows) for target, rows in found], faults)
 
 
-def refusal_of(target: Target) -> TagroarError | None:
+def refusal_of(target: Target) -> str | None:
     """Why memberships of a tag cannot be imported, or None."""
     if target.is_rule:
-        return Invalid(f"tag {target.key!r} follows from its rule and cannot be imported")
+        return f"tag {target.key!r} follows from its rule and cannot be imported"
     if target.kind is TagKind.EVENT:
-        return Invalid(f"tag {target.key!r} is an EVENT: use /import/events")
+        return f"tag {target.key!r} is an EVENT: use /import/events"
     return None
 
 
@@ -72,11 +62,8 @@ class _Reading:
         self._faults = faults
         self._said = {name: said(block.columns[name]) for name in _COLUMNS if name in block.columns}
         every = np.arange(len(block.lines))
-        self.tags = Coded.of(block.columns["tag"]).in_nfc()
-        faults.add(np.flatnonzero(self.tags.codes < 0), Invalid("the tag is empty"))
         if "value" in block.columns:
-            self._values = Coded.of(block.columns["value"]).in_nfc()
-            faults.merge(every, self._values.faults(name_errors(self._values.names, "a value")))
+            self._values = values_of(block.columns["value"], faults, every)
         self._expires: Ints | None = None
         self._score: Floats | None = None
         if "expires_at" in block.columns:
@@ -97,9 +84,7 @@ class _Reading:
             values = self._values.take(rows)
             self._faults.merge(rows, values.faults(value_errors(values, target, self.hints)), _prefix(target))
         elif wanted in self._said:
-            part = self._columns[wanted].take(pa.array(rows))
-            scale, precision = target.scale, target.precision
-            parsed = decimal_units(part, scale) if wanted == "number" else date_units(part, precision)
+            parsed = units_of(self._columns[wanted].take(pa.array(rows)), target)
             self._faults.merge(rows, parsed.faults, _prefix(target))
             units = parsed.numbers
         return Draft(
@@ -107,8 +92,8 @@ class _Reading:
             rows,
             values,
             units,
-            expires=None if self._expires is None else _unless(self._expires[rows], lambda ends: ends == NEVER),
-            score=None if self._score is None else _unless(self._score[rows], np.isnan),
+            expires=None if self._expires is None else self._expires[rows],
+            score=None if self._score is None else self._score[rows],
         )
 
     def _check_columns(self, target: Target, wanted: str | None, rows: Ints) -> None:
@@ -123,8 +108,3 @@ class _Reading:
 
 def _prefix(target: Target) -> str:
     return f"tag {target.key!r}: "
-
-
-def _unless(column: Numbers, is_none: Callable[[Numbers], Mask]) -> Numbers | None:
-    """The column, unless it says nothing."""
-    return None if is_none(column).all() else column

@@ -91,7 +91,7 @@ class _Draft:
         good = ~self._faults.bad[rows]
         if not good.all():
             columns = {column: array.filter(pa.array(good)) for column, array in columns.items()}
-            rest = rest and rest.filter(pa.array(good))
+            rest = None if rest is None else rest.filter(pa.array(good))
         return Block(numbers[rows[good]], columns, self._faults.rejections(), bytes_done, rest)
 
     def _column(self, column: str, form: Form) -> pa.Array:

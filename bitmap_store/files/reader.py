@@ -11,10 +11,12 @@ from bitmap_store.files.parquet_reader import read_parquet
 
 Format = Literal["csv", "ndjson", "parquet"]
 
+BLOCK_BYTES = 16 << 20
+
 _READERS = {"csv": read_csv, "ndjson": read_ndjson, "parquet": read_parquet}
 
 
-def read_blocks(path: Path, format: Format, shape: Shape, *, block_bytes: int = 16 << 20) -> Iterator[Block]:
+def read_blocks(path: Path, format: Format, shape: Shape, *, block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
     """The rows of a file in order, good and rejected; memory is a few times `block_bytes`.
 
     Raises before the first block when the file as a whole is wrong (INVALID: empty, damaged, a header that

@@ -15,44 +15,33 @@ from numpy.typing import NDArray
 
 from bitmap_store.files.blocks import Ints
 from bitmap_store.files.cells import Cells, Users
-from bitmap_store.files.columns import Mask
+from bitmap_store.files.columns import COUNT_MAX, Mask
 from bitmap_store.files.table import WideRows
 from bitmap_store.values import NEVER, SINGLE_KINDS, Rejection, TagKind
+
+_OVERFLOW = f"the events of one user on one day would count over {COUNT_MAX}"
 
 Key = NDArray[Any]
 Column = TypeVar("Column", NDArray[np.int64], NDArray[np.uint32], NDArray[np.float64])
 
 
 def reject_repeats(cells: Sequence[Cells]) -> tuple[Cells, list[Rejection]]:
-    """One tag's memberships of a whole file, settled, without rows that repeat an earlier one: those are CONFLICT.
+    """One tag's cells of a whole file, settled, without rows that repeat an earlier one: those are CONFLICT.
 
-    A row repeats another when it says the same of the same user, expiry and score included. Events may repeat: each
-    counts. The cost is a sort by user, linear where the file is ordered by user; memory a few times the cells.
+    A row repeats another when it says the same of the same user, expiry and score included. Events may repeat, as they
+    add up; only those that would bring a day over 4294967295 are INVALID. The cost is a sort by user, linear where the
+    file is ordered by user; memory is a few times the cells.
     """
     whole = _joined(cells)
     if whole.kind is TagKind.EVENT:
-        return whole, []
+        overflow = _overflow(whole)
+        kept = np.ones(len(whole), np.bool_)
+        kept[overflow] = False
+        return _taken(whole, kept), [Rejection(line, "INVALID", _OVERFLOW) for line in whole.lines[overflow].tolist()]
     shared = _shared(whole.users)
     repeats, first = _repeats([whole.users[shared], *(key[shared] for key in _contents(whole))])
     rejected = _rejections(whole.lines[shared[repeats]], whole.lines[shared[first]])
     return _settled(whole, without=shared[repeats]), rejected
-
-
-def reject_overflow(cells: Sequence[Cells]) -> tuple[Cells, list[Rejection]]:
-    """One tag's events of a whole file, without rows that would count over 4294967295 on one day: those are INVALID.
-
-    Other rows may repeat: they add up. Linear unless there is such a day.
-    """
-    whole = _joined(cells)
-    if whole.counts is None or whole.units is None or whole.counts.sum(dtype=np.float64) <= COUNT_MAX:
-        return whole, []
-    kept = np.ones(len(whole), np.bool_)
-    values = [] if whole.values is None else [_codes(whole.values)]
-    totals: dict[tuple[int, ...], int] = {}
-    for place, (count, *key) in enumerate(zip(*(c.tolist() for c in (whole.counts, whole.users, whole.units, *values)))):
-        ...
-    lines = whole.lines[~kept].tolist()
-    return _taken(whole, kept), [Rejection(line, "INVALID", _OVERFLOW) for line in lines]
 
 
 def repeated_rows(rows: Sequence[WideRows]) -> list[Rejection]:
@@ -127,6 +116,26 @@ def _codes(values: pa.DictionaryArray) -> Key:
     return codes
 
 
+def _overflow(events: Cells) -> Ints:
+    """The events that would bring the count of their user, value and day over the largest there is, ascending."""
+    if events.counts is None or int(events.counts.sum(dtype=np.uint64)) <= COUNT_MAX:
+        return np.empty(0, np.int64)
+    keys = [events.users, *_contents(events)]
+    order = np.lexsort(keys)
+    begins = np.flatnonzero(np.append(True, ~_equal_neighbors(keys, order)))
+    ends = np.append(begins[1:], len(order))
+    totals = np.add.reduceat(events.counts[order].astype(np.uint64), begins)
+    found = []
+    for group in np.flatnonzero(totals > COUNT_MAX).tolist():
+        total = 0
+        for place in order[begins[group] : ends[group]].tolist():
+            if total + int(events.counts[place]) > COUNT_MAX:
+                found.append(place)
+            else:
+                total += int(events.counts[place])
+    return np.sort(np.array(found, np.int64))
+
+
 def _rejections(lines: Ints, first: Ints) -> list[Rejection]:
     return [
         Rejection(line, "CONFLICT", f"repeats line {earlier}")
@@ -171,5 +180,7 @@ def _taken(cells: Cells, kept: Mask) -> Cells:
         values=None if cells.values is None else cells.values.filter(pa.array(kept)),
         units=None if cells.units is None else cells.units[kept],
         expires=None if cells.expires is None else cells.expires[kept],
+        counts=None if cells.counts is None else cells.counts[kept],
+        last=None if cells.last is None else cells.last[kept],
         score=None if cells.score is None else cells.score[kept],
     )

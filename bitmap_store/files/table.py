@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from bitmap_store.errors import Invalid
 from bitmap_store.files.blocks import Block, Faults, Form, Ints, Shape
 from bitmap_store.files.cells import (
-    Coded,
     Draft,
     Hints,
     Interpreted,
     Target,
     Users,
     finished,
-    name_errors,
+    units_of,
     users_of,
     value_errors,
+    values_of,
 )
-from bitmap_store.files.columns import date_units, decimal_units, said, truths
+from bitmap_store.files.columns import said, truths
 from bitmap_store.files.memberships import refusal_of
 from bitmap_store.values import VALUED_KINDS, TagKind
 
@@ -48,8 +48,8 @@ class WideRows(Interpreted):
 
 
 def shape_of(targets: Mapping[str, Target]) -> Shape:
-    """The columns of a table: `user` and any of these tags. Those that cannot be imported are refused with the reason."""
-    refused = {key: error.message for key, target in targets.items() if (error := refusal_of(target)) is not None}
+    """The columns of a table: `user` and any of these tags; one that cannot be imported is refused, with a reason."""
+    refused = {key: reason for key, target in targets.items() if (reason := refusal_of(target)) is not None}
     forms = dict.fromkeys(targets.keys() - refused.keys(), Form.LIST)
     return Shape("table", ("user",), {**forms, "user": Form.NAME}, refused=refused, noun="tag")
 
@@ -77,21 +77,18 @@ def _draft(target: Target, array: pa.Array, faults: Faults, hints: Hints) -> Dra
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
         array, rows = _members(array, target, faults, prefix)
     if target.kind in VALUED_KINDS:
-        values = Coded.of(array).in_nfc()
-        faults.merge(rows, values.faults(name_errors(values.names, "a value")), prefix)
+        values = values_of(array, faults, rows, prefix)
         faults.merge(rows, values.faults(value_errors(values, target, hints)), prefix)
         here = values.codes >= 0
         return Draft(target, rows[here], values.take(here))
     if target.kind is TagKind.FLAG:
         parsed = truths(array)
-        faults.merge(rows, parsed.faults, prefix)
-        return Draft(target, rows[parsed.numbers == 1])
-    parsed = (
-        decimal_units(array, target.scale) if target.kind is TagKind.NUMBER else date_units(array, target.precision)
-    )
+        here = parsed.numbers == 1
+    else:
+        parsed = units_of(array, target)
+        here = said(array)
     faults.merge(rows, parsed.faults, prefix)
-    here = said(array)
-    return Draft(target, rows[here], units=parsed.numbers[here])
+    return Draft(target, rows[here], units=None if target.kind is TagKind.FLAG else parsed.numbers[here])
 
 
 def _members(array: pa.ListArray, target: Target, faults: Faults, prefix: str) -> tuple[pa.Array, Ints]:

@@ -82,16 +82,15 @@ def _json_lists(column: pa.ListArray) -> pa.StringArray:
 
 def json_objects(columns: Mapping[str, pa.StringArray], rows: int, *, sparse: bool = False) -> pa.StringArray:
     """One JSON object a row, of columns that are JSON text already; `sparse` leaves out what is null."""
-    members = [
-        pc.binary_join_element_wise(
-            f"{orjson.dumps(name).decode()}:", text if sparse else pc.fill_null(text, "null"), ""
-        )
-        for name, text in columns.items()
-    ]
-    if not members:
+    if not columns:
         return pa.array(["{}"] * rows, pa.string())
-    inside = pc.binary_join_element_wise(*members, ",", null_handling="skip")
-    return pc.binary_join_element_wise("{", inside, "}", "")
+    members = []
+    for key, text in columns.items():
+        cells = text if sparse else pc.fill_null(text, "null")
+        member = pc.binary_join_element_wise(f",{orjson.dumps(key).decode()}:", cells, "")
+        members.append(pc.fill_null(member, ""))
+    inside = pc.binary_join_element_wise(*members, "")
+    return pc.binary_join_element_wise(pc.utf8_replace_slice(inside, 0, 1, "{"), "}", "")  # the first comma gives way
 
 
 def csv_text(column: pa.Array) -> pa.StringArray:

@@ -90,17 +90,16 @@ def fragments_of(rows: Rows) -> Iterator[Fragment]:
 
 
 class ValueBase:
-    """The members of one value over all shards; a Table."""
+    """The members of one value over all shards; a Table. Its columns are decoded when one is first asked for."""
 
     def __init__(self, value: int, fragments: Sequence[Fragment]) -> None:
-        parts = [_verified(fragment) for fragment in fragments]
-        self.value = value
-        self.users = parts[0] if len(parts) == 1 else BitMap.union(*parts)
-        self.ends_first = min(fragment.ends_first for fragment in fragments)
-        self._parts = parts
+        self._parts = [_verified(fragment) for fragment in fragments]
         self._encoded = [fragment.columns for fragment in fragments]
-        self._columns: dict[str, Column] = {}
+        self._columns: dict[str, Column] | None = None
         self._endings: tuple[Column, NDArray[np.uint32]] | None = None
+        self.value = value
+        self.users = self._parts[0] if len(self._parts) == 1 else BitMap.union(*self._parts)
+        self.ends_first = min(fragment.ends_first for fragment in fragments)
 
     @property
     def ids(self) -> NDArray[np.uint32]:
@@ -109,26 +108,26 @@ class ValueBase:
 
     def column(self, name: str) -> Column:
         """One column, a value a row; a constant takes no memory."""
-        found = self._columns.get(name)
-        if found is None:
-            found = self._columns[name] = self._decoded(name)
-        return found
+        columns = self._decoded()
+        if name == "user" and name not in columns:
+            ids = ids_of(self.users)
+            if any(column.strides != (0,) for column in columns.values()):
+                columns[name] = ids  # it will be wanted beside the others again and again
+            return ids
+        return columns[name]
 
-    def _decoded(self, name: str) -> Column:
-        pieces: list[Column] = []
-        for users, encoded in zip(self._parts, self._encoded, strict=True):
-            count, columns = decode_columns(encoded)
-            if name == "user" and name not in columns:
-                pieces.append(ids_of(users))
-            else:
-                piece = columns[name] if name in columns else np.full(1, self.value, ROW[name])
-                pieces.append(np.broadcast_to(piece, count))
-        if len(pieces) == 1:
-            return pieces[0]
-        first = pieces[0][:1]
-        if name != "user" and all(piece.strides == (0,) and piece[:1] == first for piece in pieces):
-            return np.broadcast_to(first, sum(map(len, pieces)))
-        return np.concatenate(pieces)
+    def _decoded(self) -> dict[str, Column]:
+        if self._columns is None:
+            pieces = [decode_columns(encoded) for encoded in self._encoded]
+            if any("user" in columns for _, columns in pieces):  # users repeat in some shards, maybe not in all
+                for users, (_, columns) in zip(self._parts, pieces, strict=True):
+                    columns.setdefault("user", ids_of(users))
+            count = sum(rows for rows, _ in pieces)
+            self._columns = {
+                name: _joined([(rows, columns[name]) for rows, columns in pieces]) for name in pieces[0][1]
+            }
+            self._columns["value"] = np.broadcast_to(np.array([self.value], ROW["value"]), count)
+        return self._columns
 
     def alive(self, moment: int) -> BitMap:
         """The members whose membership has not ended at `moment`; must not be changed."""
@@ -156,21 +155,39 @@ class ValueBase:
 
     def rows(self, wanted: BitMap | None = None) -> Rows:
         """The rows of the wanted users, or of all."""
+        columns = self._decoded()
         if wanted is None:
-            at: NDArray[np.intp] | slice = slice(None)
-            count = len(self.ids)
-        else:
-            inside = ids_of(self.users & wanted)
-            if not len(inside):
-                return rows_of(0)
-            left = np.searchsorted(self.ids, inside, "left")
-            counts = np.searchsorted(self.ids, inside, "right") - left
-            count = int(counts.sum())
-            at = np.repeat(left - (np.cumsum(counts) - counts), counts) + np.arange(count)
-        rows = rows_of(count)
+            rows = rows_of(len(columns["value"]))
+            for name in ROW.names or ():
+                rows[name] = self.column(name)
+            return rows
+        inside = ids_of(self.users & wanted)
+        if not len(inside):
+            return rows_of(0)
+        if all(column.strides == (0,) for column in columns.values()):
+            rows = rows_of(len(inside))
+            for name, column in columns.items():
+                rows[name] = column[0]
+            rows["user"] = inside
+            return rows
+        left = np.searchsorted(self.ids, inside, "left")
+        counts = np.searchsorted(self.ids, inside, "right") - left
+        total = int(counts.sum())
+        at = np.repeat(left - (np.cumsum(counts) - counts), counts) + np.arange(total)
+        rows = rows_of(total)
         for name in ROW.names or ():
-            rows[name] = self.value if name == "value" else self.column(name)[at]
+            rows[name] = self.column(name)[at]
         return rows
+
+
+def _joined(pieces: Sequence[tuple[int, Column]]) -> Column:
+    """One column of all shards, each with its number of rows; a constant of all stays one."""
+    first = pieces[0][1]
+    if all(len(column) == 1 and column.tobytes() == first.tobytes() for _, column in pieces):
+        return np.broadcast_to(first, sum(rows for rows, _ in pieces))
+    if len(pieces) == 1:
+        return first
+    return np.concatenate([np.broadcast_to(column, rows) for rows, column in pieces])
 
 
 def _verified(fragment: Fragment) -> BitMap:

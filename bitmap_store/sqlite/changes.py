@@ -7,7 +7,7 @@ which say the same for millions of rows, have their own form in `merge.py`; test
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -21,6 +21,7 @@ from bitmap_store.sqlite.memberships import Change
 from bitmap_store.values import (
     NEVER,
     SINGLE_KINDS,
+    VALUED_KINDS,
     Assign,
     Event,
     Operation,
@@ -33,6 +34,7 @@ from bitmap_store.values import (
 )
 
 COUNT_MAX = 2**32 - 1
+Id = TypeVar("Id", int, int | None)
 
 Row = tuple[Any, ...]  # the fields of rows.ROW, in their order
 Key = tuple[int, int]  # value, units where they are part of the key
@@ -41,7 +43,10 @@ _VALUE, _UNITS, _SINCE, _EXPIRES, _SOURCE, _SCORE, _COUNT, _LAST = range(1, 9)
 
 
 class TagEditor:
-    """The rows of one tag under edit. `value_id` gives the id of a value, or raises NOT_FOUND."""
+    """The rows of one tag under edit.
+
+    value_id: the id of a value, declared if need be; known_id: without declaring it. Both raise NOT_FOUND.
+    """
 
     def __init__(
         self,
@@ -50,6 +55,7 @@ class TagEditor:
         moment: int,
         timezone: ZoneInfo,
         value_id: Callable[[str], int],
+        known_id: Callable[[str], int | None],
         source_id: Callable[[str | None], int],
     ) -> None:
         self._tag = tag
@@ -57,6 +63,7 @@ class TagEditor:
         self._moment = moment
         self._timezone = timezone
         self._value_id = value_id
+        self._known_id = known_id
         self._source_id = source_id
         self._was: dict[int, dict[Key, Row]] = {}
         for row in before.tolist():
@@ -79,11 +86,11 @@ class TagEditor:
         elif operation.date is not None:
             units = date_units(operation.date, self._tag.precision)
         if operation.values is not None:
-            ids = [self._named(value, f"values.{i}") for i, value in enumerate(operation.values)]
+            ids = [self._named(value, f"values.{i}", self._value_id) for i, value in enumerate(operation.values)]
             for key in [key for key in rows if key[0] not in ids]:
                 del rows[key]
         else:
-            ids = [self._named(operation.value, "value") if operation.value is not None else 0]
+            ids = [self._named(operation.value, "value", self._value_id) if operation.value is not None else 0]
         for id_ in ids:
             self._put(rows, self._row(user, id_, units, operation))
 
@@ -105,15 +112,18 @@ class TagEditor:
             row = (*row[:_SINCE], old[_SINCE], *row[_EXPIRES:])
         rows[key] = row
 
-    def remove(self, user: int, operation: Remove) -> None:
-        """Takes the tag, or one value of it, from the user; what is not there is no error."""
+    def remove(self, user: int | None, operation: Remove) -> None:
+        """Takes the tag, or one value of it, from the user; what or who is not there is no error."""
+        value: int | None = None
+        if operation.value is not None:
+            if self._tag.kind not in VALUED_KINDS:
+                raise Invalid(f"{self._tag.key!r} is a {self._tag.kind} tag and has no values", argument="value")
+            value = self._named(operation.value, "value", self._known_id)
+        if user is None:
+            return
         rows = self._rows.setdefault(user, {})
         if operation.value is None:
             rows.clear()
-            return
-        if self._tag.kind not in (TagKind.CHOICE, TagKind.CHOICES, TagKind.EVENT):
-            raise Invalid(f"{self._tag.key!r} is a {self._tag.kind} tag and has no values", argument="value")
-        value = self._named(operation.value, "value")
         for key in [key for key, row in rows.items() if row[_VALUE] == value]:
             del rows[key]
 
@@ -123,7 +133,7 @@ class TagEditor:
             raise Invalid(f"{self._tag.key!r} is a {self._tag.kind} tag; events go to EVENT tags", argument="tag")
         if not 1 <= operation.count <= COUNT_MAX:
             raise Invalid(f"a count lies within 1..{COUNT_MAX}", argument="count")
-        value = self._named(operation.value, "value") if operation.value is not None else 0
+        value = self._named(operation.value, "value", self._value_id) if operation.value is not None else 0
         at = self._moment if operation.at is None else micros(operation.at)
         rows = self._rows.setdefault(user, {})
         day = local_day(at, self._timezone)
@@ -137,9 +147,9 @@ class TagEditor:
             user, value, day, since, ends, self._source_id(None), float("nan"), count + operation.count, last
         )  # fmt: skip
 
-    def _named(self, value: str, argument: str) -> int:
+    def _named(self, value: str, argument: str, id_of: Callable[[str], Id]) -> Id:
         try:
-            return self._value_id(check_value(value, self._tag))
+            return id_of(check_value(value, self._tag))
         except (Invalid, NotFound) as error:
             error.argument = argument
             raise

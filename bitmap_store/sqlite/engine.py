@@ -135,6 +135,7 @@ class SqliteStore:
         )
         for write in mark_interrupted(settings.directory, self._connection):
             self.writer.submit(write).result()
+        self._refresh()
 
     async def close(self) -> None:
         """Finishes waiting writes and lets go of the file."""
@@ -224,18 +225,14 @@ class SqliteStore:
 
     async def count(self, plans: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.count`."""
-        known: dict[Plan, int] = {}
-        for plan in plans:
-            if plan not in known:
-                known[plan] = await self._apart(cardinality, plan)
-        return [known[plan] for plan in plans]
+        def sizes() -> list[int]:
+            known = {plan: cardinality(plan.node, plan.reading, self._memberships) for plan in dict.fromkeys(plans)}
+            return [known[plan] for plan in plans]
 
-    async def _apart(self, function: Callable[..., T], plan: Plan) -> T:
-        return await asyncio.to_thread(function, plan.node, plan.reading, self._memberships)
+        return await asyncio.to_thread(sizes)
 
-    async def members(self, plan: Plan) -> BitMap:
-        """The users of a plan as a bitmap; for the parts of this engine, not for what lies above."""
-        return await self._apart(evaluate, plan)
+    async def _members(self, plan: Plan) -> BitMap:
+        return await asyncio.to_thread(evaluate, plan.node, plan.reading, self._memberships)
 
     async def breakdown(self, plan: Plan, keys: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.breakdown`."""
@@ -248,25 +245,25 @@ class SqliteStore:
 
     async def page(self, plan: Plan, after: int | None, limit: int) -> Page:
         """See `BitmapStore.page`."""
-        users = await self.members(plan)
+        users = await self._members(plan)
         start = 0 if after is None else users.rank(after)
         found = tuple(users[start : start + limit])
         return Page(found, start + len(found) < len(users))
 
     async def contains(self, plans: Sequence[Plan], users: Sequence[int]) -> list[list[bool]]:
         """See `BitmapStore.contains`."""
-        sets = [await self.members(plan) for plan in plans]
+        sets = [await self._members(plan) for plan in plans]
         return [[user in members for members in sets] for user in users]
 
     async def stream(self, plan: Plan) -> AsyncIterator[NDArray[np.uint32]]:
         """See `BitmapStore.stream`."""
-        users = ids_of(await self.members(plan))
+        users = ids_of(await self._members(plan))
         for start in range(0, len(users), STREAM_BLOCK):
             yield users[start : start + STREAM_BLOCK]
 
     async def summarise(self, plan: Plan, tag: Tag, quantiles: Sequence[float] = (), bins: int = 0) -> Summary:
         """See `BitmapStore.summarise`."""
-        users = await self.members(plan)
+        users = await self._members(plan)
         return await asyncio.to_thread(
             lambda: summary_of(self._alive(tag, plan.reading, users)["units"], quantiles, bins)
         )
@@ -318,7 +315,7 @@ class SqliteStore:
 
         The blocks are made when they are asked for, in any thread, and are of the plan's reading.
         """
-        users = ids_of(await self.members(plan))
+        users = ids_of(await self._members(plan))
         exporter = Exporter(
             plan.reading,
             self._names,
@@ -331,7 +328,7 @@ class SqliteStore:
 
     async def export_roaring(self, plan: Plan) -> bytes:
         """The dense ids of a plan in the portable Roaring format; `/export/ids` tells what they stand for."""
-        return packed(await self.members(plan))
+        return packed(await self._members(plan))
 
     def export_ids(self, reading: Reading) -> Iterator[pa.RecordBatch]:
         """Dense id and user id of everyone at a reading, in order of the dense id."""

@@ -184,6 +184,10 @@ class Memberships:
             raise Damaged(f"the log entry of version {entry.version} does not match its checksum; restore a backup")
         return Change(unpacked(touched), decode(before), None if after is None else decode(after))
 
+    def changed_tags(self) -> list[int]:
+        """The tags that have entries in the log."""
+        return [tag for tag, state in list(self._tags.items()) if state.entries]
+
     # ------------------------------------------------------------ states of a tag
 
     def _state(self, tag: int) -> tuple[TagState, TagBase]:

@@ -223,12 +223,15 @@ class Transaction:
 
     def value_id(self, tag: Tag, value: str) -> int:
         """The id of a value; of an open tag a new one is added, with the levels above it where hierarchical."""
+        known = self.known_id(tag, value)
+        return self.add_values(tag, [value])[value] if known is None else known
+
+    def known_id(self, tag: Tag, value: str) -> int | None:
+        """The id of a value, None for one that an open tag does not have yet; of a closed tag that is NOT_FOUND."""
         known = self.catalog.values(tag).names.get(value)
-        if known is not None:
-            return known
-        if not tag.open:
+        if known is None and not tag.open:
             raise NotFound.named(f"value of {tag.key!r}", value, self.catalog.values(tag))
-        return self.add_values(tag, [value])[value]
+        return known
 
     def add_values(self, tag: Tag, values: list[str]) -> dict[str, int]:
         """Declares values of a tag, those that are not yet; the ids of all its values."""
@@ -355,19 +358,17 @@ class Transaction:
         created = self.create(entity, BitMap([dense[name] for name in made]))
         changed = 0
         for i, operation in enumerate(batch.operations):
-            user = dense.get(operation.user)
-            if user is None:
-                continue  # nothing can be removed from a user nobody ever named
+            name = operation.user
             try:
                 match with_source(operation, batch.source):
                     case Assign() as assign:
-                        editors[assign.tag].assign(user, assign)
+                        editors[assign.tag].assign(dense[name], assign)
                     case Remove() as remove:
-                        editors[remove.tag].remove(user, remove)
+                        editors[remove.tag].remove(dense.get(name), remove)
                     case Event() as event:
-                        editors[event.tag].record(user, event)
+                        editors[event.tag].record(dense[name], event)
                     case ProfileChange() as profile:
-                        changed += self._profile(entity, user, profile)
+                        changed += self._profile(entity, dense[name], profile)
             except TagroarError as error:
                 raise error.within(f"input.{i}") from None
         for tag, editor in {self.catalog.tag(key).id: editor for key, editor in editors.items()}.items():
@@ -416,7 +417,13 @@ class Transaction:
 
     def _editor(self, tag: Tag, before: Any) -> TagEditor:
         return TagEditor(
-            tag, before, self.moment, self._writer.timezone, lambda value: self.value_id(tag, value), self.source_id
+            tag,
+            before,
+            self.moment,
+            self._writer.timezone,
+            lambda value: self.value_id(tag, value),
+            lambda value: self.known_id(tag, value),
+            self.source_id,
         )
 
     def _profile(self, entity: EntityKind, dense: int, profile: ProfileChange) -> int:

@@ -11,7 +11,22 @@ from datetime import datetime, timedelta
 
 from tests.acceptance.harness import Json, rfc3339
 
-RESERVED = {"or", "and", "not", "everyone", "users", "known", "part", "snapshot", "at", "of", "any", "all", "none", "in"}
+RESERVED = {
+    "or",
+    "and",
+    "not",
+    "everyone",
+    "users",
+    "known",
+    "part",
+    "snapshot",
+    "at",
+    "of",
+    "any",
+    "all",
+    "none",
+    "in",
+}
 SYMBOLS = {"eq": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 
@@ -179,7 +194,9 @@ def _tag_text(tag: Tag, choose: random.Random) -> str:
     conditions = [f" times {tag.times}"] if tag.times is not None else []
     conditions += [f" score {tag.score}"] if tag.score is not None else []
     conditions += [
-        f" {name} {quoted(rfc3339(moment))}" for name, moment in (("after", tag.after), ("before", tag.before)) if moment
+        f" {name} {quoted(rfc3339(moment))}"
+        for name, moment in (("after", tag.after), ("before", tag.before))
+        if moment
     ]
     conditions += [
         f" {name} {duration(length)}"
@@ -252,9 +269,9 @@ def some(choose: random.Random, leaf: Leaf, moments: list[datetime], depth: int 
 
     match choose.choices(("and", "or", "not", "atLeast", "at", "minus"), (30, 22, 10, 12, 6, 20))[0]:
         case "and":
-            return And(operands(1, 3))
+            return And(operands(2, 3))
         case "or":
-            return Or(operands(1, 3))
+            return Or(operands(2, 3))
         case "not":
             return Not(*operands(1, 1))
         case "atLeast":

@@ -1,0 +1,271 @@
+"""Random histories: whatever is written, interrupted, folded or reopened, the store says what the oracle says.
+
+Two stores have the directory open, as two processes would. After each step random questions are put to
+both and to the oracle, of now and of moments gone by. For long runs: --hypothesis-profile=deep.
+"""
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from bitmap_store.errors import TagroarError
+from bitmap_store.language import render
+from bitmap_store.values import Assign, Batch, Event, Operation
+from tests.histories import (
+    CHOICES,
+    USERS,
+    bad_batches,
+    batches,
+    define,
+    events,
+    moved_operations,
+    moved_question,
+    questions,
+)
+from tests.worlds import MONDAY, OracleWorld, StillClock, StoreWorld, copied, outcome, start_ids_at
+
+BY = st.integers(0, 1)
+EDGES = [0, 2**16 - 2, 2**16 - 4, 2**20 - 2, 2**20 - 5]
+"""First dense ids, so that the few users lie around the edge of a container or of a shard."""
+
+BATCHES, SMALL, BAD = batches(), batches(3), bad_batches()
+QUESTIONS, SHORT = st.lists(questions(), min_size=1, max_size=2), questions(3)
+SAID = st.sampled_from(["vip", "warm", "city", "likes", "size"]).flatmap(
+    lambda key: st.lists(
+        st.builds(Assign, st.sampled_from(USERS), st.just(key), st.sampled_from(CHOICES.get(key, [None]))),
+        min_size=1,
+        max_size=6,
+        unique_by=lambda row: (row.user, row.value) if key == "likes" else row.user,
+    )
+)
+"""What a file says of one tag, each thing once."""
+
+HAPPENED = st.lists(
+    events().filter(lambda event: event.at is not None),
+    min_size=1,
+    max_size=5,
+    unique_by=lambda event: (event.user, event.tag, event.value, event.at),
+)
+TIMEZONES = ["UTC", "America/New_York", "Asia/Kolkata", "Pacific/Apia"]
+STEPS = [timedelta(microseconds=1), timedelta(hours=1), timedelta(hours=11), timedelta(days=1), timedelta(days=3)]
+
+
+@cache
+def defined() -> Path:
+    """A directory of a store in which the tags are defined and nothing was written."""
+    root = tempfile.mkdtemp(prefix="tagroar-")
+    atexit.register(shutil.rmtree, root)
+    world = StoreWorld(Path(root) / "store", StillClock())
+    define(world)
+    world.close()
+    return world.directory
+
+
+class History(RuleBasedStateMachine):
+    """The store, twice open, beside the oracle."""
+
+    @initialize(
+        first=st.sampled_from(EDGES),
+        timezone=st.sampled_from(TIMEZONES),
+        cache_bytes=st.sampled_from([0, 700, 1 << 20]),
+    )
+    def begin(self, first: int, timezone: str, cache_bytes: int) -> None:
+        self.root = Path(tempfile.mkdtemp(prefix="tagroar-"))
+        self.clock = StillClock()
+        self.cache_bytes = cache_bytes
+        self.timezone = timezone
+        directory = copied(defined(), self.root / "0")
+        start_ids_at(directory, first)
+        self.worlds = [self.opened(directory), self.opened(directory)]
+        self.oracle = OracleWorld(self.clock, timezone)
+        define(self.oracle)
+        self.oracle.oracle.dense = lambda entity, user: int(self.dense[user])
+        self.dense: dict[str, Any] = {}
+        self.moments = [MONDAY]
+        self.lives = 0
+
+    def opened(self, directory: Path) -> StoreWorld:
+        return StoreWorld(directory, self.clock, self.timezone, cache_bytes_max=self.cache_bytes)
+
+    def teardown(self) -> None:
+        if hasattr(self, "worlds"):
+            for world in self.worlds:
+                world.close()
+            shutil.rmtree(self.root)
+
+    # ------------------------------------------------------------ what happens
+
+    def batch(self, operations: Sequence[Operation]) -> Batch:
+        return Batch("user", moved_operations(operations, self.clock.now()))
+
+    @rule(data=st.data(), operations=BATCHES, by=BY)
+    def write(self, data: st.DataObject, operations: tuple[Operation, ...], by: int) -> None:
+        """A batch; it may fail, then for both by the same reason."""
+        batch = self.batch(operations)
+        self.both(lambda world: world.apply_batch(batch), by)
+        self.ask(data)
+
+    @rule(data=st.data(), several=st.lists(SMALL | BAD, min_size=2, max_size=6), by=BY)
+    def write_together(self, data: st.DataObject, several: list[tuple[Operation, ...]], by: int) -> None:
+        """Several batches at once, some of them bad."""
+        grouped = [replace(self.batch(operations), source="group") for operations in several]
+        self.both(lambda world: list(map(plain, world.apply_together(grouped))), by)
+        self.ask(data)
+
+    @rule(data=st.data(), operations=BAD, by=BY)
+    def write_badly(self, data: st.DataObject, operations: tuple[Operation, ...], by: int) -> None:
+        """A batch with one operation that cannot be: nothing of it is there."""
+        batch = self.batch(operations)
+        view = self.worlds[1 - by].view()
+        self.both(lambda world: world.apply_batch(batch), by)
+        assert self.worlds[1 - by].view().version == view.version
+        self.ask(data)
+
+    @rule(data=st.data(), step=st.sampled_from(STEPS))
+    def wait(self, data: st.DataObject, step: timedelta) -> None:
+        """Time passes."""
+        self.moments.append(self.clock.now())
+        self.clock.set(self.clock.now() + step)
+        self.ask(data)
+
+    @precondition(lambda self: any(True for _ in self.endings()))
+    @rule(data=st.data(), before=st.sampled_from([timedelta(), timedelta(microseconds=1)]))
+    def wait_until_something_ends(self, data: st.DataObject, before: timedelta) -> None:
+        """Time passes up to the end of a membership, or to the last microsecond before."""
+        self.moments.append(self.clock.now())
+        self.clock.set(data.draw(st.sampled_from(sorted(set(self.endings())))) - before)
+        self.ask(data)
+
+    def endings(self) -> Sequence[datetime]:
+        facts = self.oracle.oracle.versions[-1].of("user")
+        rows = [row for users in facts.rows.values() for found in users.values() for row in found.values()]
+        soon = self.clock.now() + timedelta(microseconds=1)
+        return [row.expires_at for row in rows if row.expires_at is not None and row.expires_at > soon]
+
+    @rule(data=st.data(), question=SHORT, by=BY)
+    def save_audience(self, data: st.DataObject, question: str, by: int) -> None:
+        text = render(moved_question(question, self.clock.now(), self.moments))
+        self.both(lambda world: world.save_audience("saved", text).text, by)
+        self.ask(data)
+
+    @rule(data=st.data(), key=st.sampled_from(["vip", "city", "buys", "spend"]), by=BY)
+    def delete_a_tag_and_define_it_again(self, data: st.DataObject, key: str, by: int) -> None:
+        """Refused while a rule or the saved audience uses it; else its members are gone."""
+        deleted = self.both(lambda world: world.delete_tag(key).data_version, by)
+        if not isinstance(deleted, tuple):
+            define(self.worlds[1 - by])
+            define(self.oracle)
+        self.ask(data)
+
+    @rule(data=st.data(), by=BY, entries_max=st.integers(0, 3))
+    def fold(self, data: st.DataObject, by: int, entries_max: int) -> None:
+        """Fragments catch up with the log; nothing that can be asked changes."""
+        world = self.worlds[by]
+        world.run(world.store.fold(entries_max))
+        self.ask(data)
+
+    @rule(data=st.data())
+    def reopen(self, data: st.DataObject) -> None:
+        for world in self.worlds:
+            world.reopen()
+        self.ask(data)
+
+    @rule(data=st.data())
+    def lose_power(self, data: st.DataObject) -> None:
+        """What is on disk at this moment is opened elsewhere."""
+        self.lives += 1
+        directory = copied(self.worlds[0].directory, self.root / str(self.lives))
+        for world in self.worlds:
+            world.close()
+        self.worlds = [self.opened(directory), self.opened(directory)]
+        self.ask(data)
+
+    @rule(data=st.data(), said=SAID, operations=SMALL, by=BY, only=st.booleans(), late=st.booleans())
+    def import_memberships(
+        self,
+        data: st.DataObject,
+        said: list[Assign],
+        operations: tuple[Operation, ...],
+        by: int,
+        only: bool,
+        late: bool,
+    ) -> None:
+        """A file of one tag; some users may be written while the import is at work."""
+        self.bulk("memberships", said, by, only, self.batch(operations if late else ()))
+        self.ask(data)
+
+    @rule(data=st.data(), said=HAPPENED, operations=SMALL, by=BY, late=st.booleans())
+    def import_events(
+        self, data: st.DataObject, said: list[Event], operations: tuple[Operation, ...], by: int, late: bool
+    ) -> None:
+        found = moved_operations(said, self.clock.now())
+        self.bulk("events", found, by, False, self.batch(operations if late else ()))
+        self.ask(data)
+
+    def bulk(self, kind: str, rows: Sequence[Operation], by: int, only: bool, late: Batch) -> None:
+        other = self.worlds[1 - by]
+        found: list[Any] = []
+
+        def write() -> None:
+            if late.operations:
+                found.append(plain(outcome(lambda: other.apply_batch(late))))
+
+        self.worlds[by].import_rows(kind, rows, replace=only, meanwhile=write)
+        self.learn_ids()
+        if late.operations:
+            assert found == [plain(outcome(lambda: self.oracle.apply_batch(late)))]
+        self.oracle.oracle.import_rows(rows, replace=only)
+
+    # ------------------------------------------------------------ what is said
+
+    def both(self, act: Callable[[Any], Any], by: int) -> Any:
+        """Does the same to a store and to the oracle; both give the same, or fail alike."""
+        expected = plain(outcome(lambda: act(self.oracle)))
+        assert plain(outcome(lambda: act(self.worlds[by]))) == expected
+        self.learn_ids()
+        return expected
+
+    def learn_ids(self) -> None:
+        world = self.worlds[0]
+        self.dense = dict(zip(USERS, world.run(world.store.resolve("user", USERS)), strict=True))
+
+    def ask(self, data: st.DataObject) -> None:
+        """Random questions, one of them of a moment gone by, and one user."""
+        now = self.clock.now()
+        before = [moment for moment in self.moments if moment > now - timedelta(days=29)]
+        user = data.draw(st.sampled_from(USERS))
+        then = data.draw(st.sampled_from(before)) if before else None
+        asked = [moved_question(question, now, before) for question in data.draw(QUESTIONS)]
+        expected = self.oracle.view()
+        for world in self.worlds:
+            view = world.view()
+            assert (view.version, view.moment) == (expected.version, expected.moment)
+            for question in asked:
+                for as_of in (None, then):
+                    answers = [plain(outcome(lambda v=v: v.members(question, as_of=as_of))) for v in (view, expected)]  # type: ignore[misc]
+                    assert answers[0] == answers[1], f"{render(question)} as of {as_of}"
+                    size = plain(outcome(lambda: view.size(question, as_of=as_of)))  # noqa: B023
+                    assert size == (len(answers[1]) if isinstance(answers[1], set) else answers[1])
+            for as_of in (None, then):
+                assert view.tags_of(user, as_of=as_of) == expected.tags_of(user, as_of=as_of)
+                assert view.profile(user, as_of=as_of) == expected.profile(user, as_of=as_of)
+            assert view.summary("everyone", "spend", (0.5,), 3) == expected.summary("everyone", "spend", (0.5,), 3)
+
+
+def plain(result: Any) -> Any:
+    """An outcome in a form that can be compared: of an error the code and the argument."""
+    return (result.code, result.argument) if isinstance(result, TagroarError) else result
+
+
+class TestHistory(History.TestCase):  # type: ignore[name-defined, misc]
+    settings = settings(max_examples=settings.default.max_examples // 3)
