@@ -20,6 +20,9 @@ from bitmap_store.values import (
     ValueRule,
 )
 
+WORDS = ("name", "definition", "method", "scope", "unit", "owner")
+"""The fields of a tag that are for people only."""
+
 CATEGORY_DEPTH_MAX = 3
 VALUES_MAX = 100_000
 
@@ -44,6 +47,9 @@ class TagDefinition:
     origin: TagOrigin | None = None
     sensitivity: Sensitivity = Sensitivity.INTERNAL
     owner: str | None = None
+    method: str | None = None
+    scope: str | None = None
+    unit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,9 @@ class TagChange:
     valid_for: timedelta | None = None
     sensitivity: Sensitivity | None = None
     owner: str | None = None
+    method: str | None = None
+    scope: str | None = None
+    unit: str | None = None
 
 
 def check_definition(definition: TagDefinition, catalog: Catalog) -> None:
@@ -67,7 +76,7 @@ def check_definition(definition: TagDefinition, catalog: Catalog) -> None:
     catalog.entity(definition.entity, argument="input.entity")
     if definition.category is not None:
         catalog.category(definition.category, argument="input.category")
-    _check_texts(definition.name, definition.definition, definition.owner)
+    _check_texts(*(getattr(definition, name) for name in WORDS))
     if definition.values is not None and kind not in VALUED_KINDS:
         raise Invalid(f"a {kind} tag has no values", argument="input.values")
     if definition.values is not None and len(definition.values) > VALUES_MAX:

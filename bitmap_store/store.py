@@ -71,9 +71,12 @@ class BitmapStore(Protocol):
     async def contains(self, plans: Sequence[Plan], users: Sequence[int]) -> list[list[bool]]:
         """For each user (row) and plan (column), whether the user is in."""
 
-    async def tags_of(self, reading: Reading, users: Sequence[int], tags: Sequence[Tag]) -> list[list[Membership]]:
+    async def tags_of(
+        self, reading: Reading, users: Sequence[int], tags: Sequence[Tag], *, ended: bool = False
+    ) -> list[list[Membership]]:
         """For each user the memberships of the stored `tags` (never those of a rule), in the order of `tags`.
 
+        With `ended` those that have expired and were not given anew, in place of those that hold.
         EVENT days are summed to one membership a value: count in all, last_at, since the first day.
         """
 

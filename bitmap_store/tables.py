@@ -71,6 +71,9 @@ class TagRow(SQLModel, table=True):
     scale: int = 0
     precision: str = "SECOND"
     owner: str | None = None
+    method: str | None = None
+    scope: str | None = None
+    unit: str | None = None
     version: int = 1
     defined_at: int = Field(default=0, sa_type=BigInteger)
 

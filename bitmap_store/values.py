@@ -160,7 +160,10 @@ class ValueRule:
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A named question about the users of an entity. `scale` is of NUMBER, `precision` of DATE tags."""
+    """A named question about the users of an entity. `scale` is of NUMBER, `precision` of DATE tags.
+
+    In words: definition (what it means), method (how it comes about), scope (of whom it is told), unit.
+    """
 
     id: int
     key: str
@@ -180,6 +183,9 @@ class Tag:
     scale: int = 0
     precision: DatePrecision = DatePrecision.SECOND
     owner: str | None = None
+    method: str | None = None
+    scope: str | None = None
+    unit: str | None = None
     version: int = 1
     defined_at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -230,11 +236,15 @@ class Identifier:
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What a batch did: the version it made, memberships and profiles that changed, users it created."""
+    """What a batch did: the version it made, memberships and profiles that changed, users it created.
+
+    already_applied: an earlier request with the same key did it.
+    """
 
     data_version: int
     changed: int
     created: int
+    already_applied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +262,7 @@ class Job:
     rows_rejected: int = 0
     error: str | None = None
     title: str = ""
+    already_applied: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,13 @@
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
 from typing import TypeVar
 
 from bitmap_store.errors import Invalid, NotFound, Stale
+from bitmap_store.expression import Match, Operator
+from bitmap_store.language import render
 from bitmap_store.plan import Plan
 from bitmap_store.values import (
     Category,
@@ -26,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class TagFilter:
-    """Which tags are wanted: all of these hold. search: every word of it is in key, name, definition or owner."""
+    """Which tags are wanted: all of these hold. search: each word is in key, name, definition, method or owner."""
 
     search: str | None = None
     category: str | None = None
@@ -97,7 +101,7 @@ def _filtered(context: Context, found: Sequence[Tag], wanted: TagFilter) -> list
     words = (wanted.search or "").casefold().split()
 
     def passes(tag: Tag) -> bool:
-        text = "\n".join(filter(None, (tag.key, tag.name, tag.definition, tag.owner))).casefold()
+        text = "\n".join(filter(None, (tag.key, tag.name, tag.definition, tag.method, tag.owner))).casefold()
         return (
             (entity is None or tag.entity == entity)
             and (shelves is None or tag.category in shelves)
@@ -217,3 +221,17 @@ def by_key(
     page = ordered[start : start + context.page_size(first)]
     cursors = [ids.encode(kind, key(each)) for each in page]
     return Connection.of(page, cursors, before=start > 0, after=start + len(page) < len(ordered), total=len(ordered))
+
+
+def example(context: Context, tag: Tag) -> str:
+    """An audience by a tag that can be asked as it is: of its first value, of a number, of the last month."""
+    value = next(iter(context.view.catalog.values(tag)), None)
+    values = None if value is None else (value,)
+    match tag.kind:
+        case TagKind.NUMBER:
+            return render(Match(tag.key, operator=Operator.GTE, number=Decimal(0)))
+        case TagKind.DATE:
+            return render(Match(tag.key, within=timedelta(days=30)))
+        case TagKind.EVENT:
+            return render(Match(tag.key, values=values, times=2, within=timedelta(days=30)))
+    return render(Match(tag.key, values=values))

@@ -42,6 +42,9 @@ class NewTag:
     origin: TagOrigin | None = None
     sensitivity: Sensitivity = Sensitivity.INTERNAL
     owner: str | None = None
+    method: str | None = None
+    scope: str | None = None
+    unit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,9 @@ class ChangedTag:
     valid_for: timedelta | None = None
     sensitivity: Sensitivity | None = None
     owner: str | None = None
+    method: str | None = None
+    scope: str | None = None
+    unit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +111,9 @@ async def define_tag(context: Context, new: NewTag) -> Tag:
         origin=new.origin,
         sensitivity=new.sensitivity,
         owner=new.owner,
+        method=new.method,
+        scope=new.scope,
+        unit=new.unit,
     )
     tag = await context.store.define_tag(definition)
     context.refresh()
@@ -125,6 +134,9 @@ async def update_tag(context: Context, key: str, changed: ChangedTag, if_version
         valid_for=changed.valid_for,
         sensitivity=changed.sensitivity,
         owner=changed.owner,
+        method=changed.method,
+        scope=changed.scope,
+        unit=changed.unit,
     )
     tag = await context.store.update_tag(key, change, if_version)
     context.refresh()

@@ -5,6 +5,7 @@ How calls are gathered is the caller's affair (`batched`); what a gathered call 
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 from bitmap_store import Store, View
@@ -67,6 +68,7 @@ class Loaders:
         self.sizes: Loader[Plan, int] = batched(store.count)
         self.facts: Loader[Spot, ProfileFacts | None] = batched(self._facts)
         self.tags: Loader[tuple[Spot, Selection], tuple[TagOnProfile, ...]] = batched(self._tags)
+        self.ended: Loader[tuple[Spot, Selection], tuple[TagOnProfile, ...]] = batched(partial(self._tags, ended=True))
         self.holds: Loader[tuple[Plan, int], bool] = batched(self._holds)
 
     async def _facts(self, spots: list[Spot]) -> list[ProfileFacts | None]:
@@ -75,24 +77,25 @@ class Loaders:
 
         return await by_group(spots, lambda spot: spot[0], load)
 
-    async def _tags(self, keys: list[tuple[Spot, Selection]]) -> list[tuple[TagOnProfile, ...]]:
+    async def _tags(self, keys: list[tuple[Spot, Selection]], *, ended: bool = False) -> list[tuple[TagOnProfile, ...]]:
         async def load(
             group: tuple[Reading, Selection], members: list[tuple[Spot, Selection]]
         ) -> list[tuple[TagOnProfile, ...]]:
-            return await self._tags_of(*group, [dense for (_, dense), _ in members])
+            return await self._tags_of(*group, [dense for (_, dense), _ in members], ended)
 
         return await by_group(keys, lambda key: (key[0][0], key[1]), load)
 
     async def _tags_of(
-        self, reading: Reading, selection: Selection, users: list[int]
+        self, reading: Reading, selection: Selection, users: list[int], ended: bool
     ) -> list[tuple[TagOnProfile, ...]]:
         found: list[dict[str, list[Membership]]] = [{} for _ in users]
-        for row, memberships in zip(found, await self._store.tags_of(reading, users, selection.stored), strict=True):
+        stored = await self._store.tags_of(reading, users, selection.stored, ended=ended)
+        for row, memberships in zip(found, stored, strict=True):
             for membership in memberships:
                 row.setdefault(membership.tag, []).append(membership)
         ruled = [
             (Membership(tag.key, value, tag.defined_at, source="rule"), plan)
-            for tag in selection.ruled
+            for tag in (() if ended else selection.ruled)  # what follows from a rule never ended: it does not hold
             for value, plan in self._rule_values(tag, reading)
         ]
         if ruled:

@@ -72,6 +72,13 @@ async def tags(
     return await context.loaders.tags.load(((profile.reading, profile.dense), selection))
 
 
+async def expired_tags(context: Context, profile: Profile) -> tuple[TagOnProfile, ...]:
+    """What a user had of all tags until it ended, as far as it was not given anew."""
+    context.viewer.require("members")
+    selection = context.selection(tags_chosen(context, profile.entity, None, None, "keys"))
+    return await context.loaders.ended.load(((profile.reading, profile.dense), selection))
+
+
 async def is_in(context: Context, profile: Profile, asked: Asked) -> bool:
     """Whether a user is in an audience, at the moment of the profile."""
     context.viewer.require("members")

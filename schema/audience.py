@@ -62,6 +62,12 @@ class Profile(Node):
         """See the description."""
         return await profiles.tags(info.context, root, keys, category)
 
+    @answer(list[TagOnProfile], "What the user had until it ended: `expiresAt` says when. Counts in no audience.")
+    @staticmethod
+    async def expired_tags(root: strawberry.Parent[answers.Profile], info: Info) -> tuple[answers.TagOnProfile, ...]:
+        """See the description."""
+        return await profiles.expired_tags(info.context, root)
+
     @answer("list[SavedAudience]", "The saved audiences the user is in, by key.")
     @staticmethod
     async def saved_audiences(

@@ -50,6 +50,9 @@ def _read_new_tag(raw: Raw, place: str) -> NewTag:
         origin=raw.get("origin"),
         sensitivity=raw["sensitivity"],
         owner=raw.get("owner"),
+        method=raw.get("method"),
+        scope=raw.get("scope"),
+        unit=raw.get("unit"),
     )
 
 
@@ -73,6 +76,9 @@ class DefineTagInput:
     origin: TagOrigin | None = shown("Where its values come from; RULE with a rule, else DECLARED unless given.")
     sensitivity: Sensitivity = strawberry.field(description="Who may learn it.", default=Sensitivity.INTERNAL)
     owner: str | None = shown("Who answers for it.")
+    method: str | None = shown("How it comes about, in words.")
+    scope: str | None = shown("Of whom it is told, in words.")
+    unit: str | None = shown("What a number or a count of it counts.")
 
 
 def _read_changed_tag(raw: Raw, place: str) -> ChangedTag:
@@ -86,6 +92,9 @@ def _read_changed_tag(raw: Raw, place: str) -> ChangedTag:
         valid_for=raw.get("validFor"),
         sensitivity=raw.get("sensitivity"),
         owner=raw.get("owner"),
+        method=raw.get("method"),
+        scope=raw.get("scope"),
+        unit=raw.get("unit"),
     )
 
 
@@ -102,6 +111,9 @@ class UpdateTagInput:
     valid_for: timedelta | None = shown("How long a membership lasts that begins from now on.")
     sensitivity: Sensitivity | None = shown("Who may learn it.")
     owner: str | None = shown("Who answers for it.")
+    method: str | None = shown("How it comes about, in words.")
+    scope: str | None = shown("Of whom it is told, in words.")
+    unit: str | None = shown("What a number or a count of it counts.")
 
 
 def _read_new_audience(raw: Raw, place: str) -> NewAudience:

@@ -60,7 +60,7 @@ def _read_filter(raw: Raw, _: str) -> catalog.TagFilter:
 class TagFilter:
     """Becomes a `catalog.TagFilter`."""
 
-    search: str | None = shown("Every word of it is in the key, the name, the definition or the owner.")
+    search: str | None = shown("Every word of it is in the key, the name, the definition, the method or the owner.")
     category: str | None = shown("The key of a category; what is below it counts too.")
     kind: TagKind | None = shown("The kind.")
     origin: TagOrigin | None = shown("Where the values come from.")

@@ -33,6 +33,7 @@ class WriteResult:
     data_version: BigInt = shown("The version it made; where nothing changed, the version that holds it.")
     changed: BigInt = shown("How many memberships and profiles changed.")
     created: BigInt = shown("How many users it created.")
+    already_applied: bool = shown("Whether an earlier request with the same key did it.")
 
 
 @strawberry.type(description="Two profiles made one. Comes with a later version.")

@@ -106,7 +106,16 @@ class Tag(Node):
     open: bool = shown("Whether it takes values that were not declared.")
     hierarchical: bool = shown('Whether "/" in a value makes it a child.')
     owner: str | None = shown("Who answers for it.")
+    method: str | None = shown("How it comes about, in words.")
+    scope: str | None = shown("Of whom it is told, in words.")
+    unit: str | None = shown("What a number or a count of it counts.")
     version: int = shown("Counts the changes of the definition.")
+
+    @answer(str, "An audience by this tag, in the audience language, ready to be asked.")
+    @staticmethod
+    def example(root: strawberry.Parent[plain.Tag], info: Info) -> str:
+        """See the description."""
+        return catalog.example(info.context, root)
 
     @answer(int | None, "NUMBER: the decimals it keeps.")
     @staticmethod

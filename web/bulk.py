@@ -78,9 +78,8 @@ class BulkRoutes:
         except BaseException:
             path.unlink(missing_ok=True)
             raise
-        if wait:
-            job = await bulk.wait(context, job)
-        return JSONResponse(job_json(job), 200 if wait else 202)
+        ended = await bulk.wait(context, job) if wait else job
+        return JSONResponse(job_json(ended) | {"alreadyApplied": job.already_applied}, 200 if wait else 202)
 
     async def _receive(self, request: Request, path: Path) -> None:
         """Writes the body to a file as it comes, up to the limit."""

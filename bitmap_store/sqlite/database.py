@@ -12,6 +12,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -67,8 +68,8 @@ def async_engine(directory: Path) -> AsyncEngine:
 def migrate(directory: Path, engine: Engine) -> None:
     """Brings the file to the newest revision, each revision in its own transaction.
 
-    INVALID for a directory that is none; UNAVAILABLE-like Damaged for a file that is no database; a file of
-    a newer program is refused, because this one would not know what it may not lose.
+    Damaged for a file that is no database. INVALID for a file of a newer program: this one would not know
+    what it may not lose.
     """
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
@@ -85,7 +86,5 @@ def migrate(directory: Path, engine: Engine) -> None:
             if current != script.get_current_head():
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
-    except Exception as error:
-        if isinstance(error.__cause__, sqlite3.DatabaseError) and "not a database" in str(error):
-            raise Damaged(f"{directory / FILE} is not a Tagroar store") from error
-        raise
+    except DatabaseError as error:
+        raise Damaged(f"{directory / FILE} cannot be opened as a store: {error.orig}") from error

@@ -14,6 +14,7 @@ from bitmap_store.bitmaps import bitmap_of
 from bitmap_store.catalog import Catalog, ValueTable, kept_expression
 from bitmap_store.definitions import (
     CATEGORY_DEPTH_MAX,
+    WORDS,
     TagChange,
     TagDefinition,
     canonical_text,
@@ -46,7 +47,7 @@ from bitmap_store.values import (
 
 _TAG_COLUMNS = (
     "id, key, entity, name, kind, origin, state, sensitivity, category, definition, rule, rules, valid_for, "
-    "open, hierarchical, scale, precision, owner, version, defined_at"
+    "open, hierarchical, scale, precision, owner, method, scope, unit, version, defined_at"
 )
 
 
@@ -105,6 +106,9 @@ def _tag(row: tuple[object, ...]) -> Tag:
         scale=int(str(named["scale"])),
         precision=DatePrecision(str(named["precision"])),
         owner=_text(named["owner"]),
+        method=_text(named["method"]),
+        scope=_text(named["scope"]),
+        unit=_text(named["unit"]),
         version=int(str(named["version"])),
         defined_at=moment_of(int(str(named["defined_at"]))),
     )
@@ -201,6 +205,9 @@ def define_tag(transaction: Transaction, definition: TagDefinition) -> Tag:
         scale=definition.scale,
         precision=definition.precision,
         owner=definition.owner,
+        method=definition.method,
+        scope=definition.scope,
+        unit=definition.unit,
         defined_at=transaction.moment,
     )
     known = catalog.tags.get(definition.key)
@@ -265,7 +272,7 @@ def update_tag(transaction: Transaction, key: str, change: TagChange, if_version
         raise Invalid(f"no values can be added to {tag.key!r}", argument="input.addValues")
     with transaction.session() as session:
         row = session.exec(select(TagRow).where(TagRow.key == tag.key)).one()
-        for name in ("name", "category", "definition", "owner", "sensitivity"):
+        for name in (*WORDS, "category", "sensitivity"):
             if getattr(change, name) is not None:
                 setattr(row, name, getattr(change, name))
         if change.rule is not None:

@@ -116,7 +116,10 @@ class SqliteStore:
     def __init__(self, settings: StoreSettings, clock: Clock | None = None) -> None:
         self.settings = settings
         self.clock = clock or Clock()
-        settings.directory.mkdir(parents=True, exist_ok=True)
+        try:
+            settings.directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Invalid(f"{settings.directory} cannot hold a store: {error.strerror}") from error
         self._engine = write_engine(settings.directory)
         migrate(settings.directory, self._engine)
         self._async_engine = async_engine(settings.directory)
@@ -225,6 +228,7 @@ class SqliteStore:
 
     async def count(self, plans: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.count`."""
+
         def sizes() -> list[int]:
             known = {plan: cardinality(plan.node, plan.reading, self._memberships) for plan in dict.fromkeys(plans)}
             return [known[plan] for plan in plans]
@@ -272,7 +276,9 @@ class SqliteStore:
         rows = self._memberships.rows(tag.id, reading.version, users)
         return rows[rows["expires"] > reading.moment]
 
-    async def tags_of(self, reading: Reading, users: Sequence[int], tags: Sequence[Tag]) -> list[list[Membership]]:
+    async def tags_of(
+        self, reading: Reading, users: Sequence[int], tags: Sequence[Tag], *, ended: bool = False
+    ) -> list[list[Membership]]:
         """See `BitmapStore.tags_of`."""
         wanted = BitMap(users) & self._memberships.universe(reading)
         found: dict[int, list[Membership]] = {user: [] for user in users}
@@ -280,7 +286,8 @@ class SqliteStore:
 
         def collect() -> None:
             for tag in tags:
-                rows = self._alive(tag, reading, wanted)
+                rows = self._memberships.rows(tag.id, reading.version, wanted)
+                rows = rows[(rows["expires"] <= reading.moment) == ended]
                 for user, membership in memberships_of(tag, rows, self._catalog, sources):
                     found[user].append(membership)
 

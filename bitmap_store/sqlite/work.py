@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from bitmap_store.clock import Clock
@@ -44,7 +45,7 @@ class Workers:
         if not new:
             if request.owned:
                 request.path.unlink(missing_ok=True)
-            return job
+            return replace(job, already_applied=True)
         assert lock is not None
         try:
             await self._spawn(job, lock)

@@ -262,7 +262,8 @@ class Transaction:
             raise Conflict(
                 f"the idempotency key {key!r} was used for another request; use a new key", argument="idempotencyKey"
             )
-        return WriteResult(*found[1:])
+        _, version, changed, created = found
+        return WriteResult(version, changed, created, already_applied=True)
 
     def remember(self, key: str | None, fingerprint: str, result: WriteResult, job: str | None = None) -> None:
         """Keeps what a key was used for."""

@@ -26,7 +26,9 @@ def demographics(server: Server, report: Report) -> None:
         listed = {edge["node"]["value"]: edge["node"]["size"] for edge in tag["values"]["edges"]}
         for value, count in counts.items():
             report.equal("demographic values: catalog", listed.get(value), count, f"{name} = {value}")
-            report.equal("demographic values: size", server.size(f"{name} = {quoted(value)}"), count, f"{name} = {value}")
+            report.equal(
+                "demographic values: size", server.size(f"{name} = {quoted(value)}"), count, f"{name} = {value}"
+            )
         rows = server.ask(BREAKDOWN, w={"everyone": True}, b=[{"tag": name}])["audience"]["breakdown"]
         shown = {row["values"][0]: row["size"] for row in rows if row["kind"] == "VALUE" and row["size"]}
         unknown = sum(row["size"] for row in rows if row["kind"] == "UNKNOWN")
@@ -60,10 +62,12 @@ def money(server: Server, report: Report) -> None:
     """Sums that have to be exact to the cent."""
     lines = raw("transactions")
     spend = cents(lines["sales_value"]).groupby(lines["household_id"]).sum()
-    summary = "query($w: AudienceWhere!) { audience(where: $w) { numbers(tag: \"spend\") { count sum min max median } } }"
+    summary = 'query($w: AudienceWhere!) { audience(where: $w) { numbers(tag: "spend") { count sum min max median } } }'
     found = server.ask(summary, w={"everyone": True})["audience"]["numbers"]
     exact = {name: round(float(found[name]) * 100) for name in ("sum", "min", "max")}
-    report.equal("spend: sum, least and most", exact, {"sum": int(spend.sum()), "min": int(spend.min()), "max": int(spend.max())})
+    report.equal(
+        "spend: sum, least and most", exact, {"sum": int(spend.sum()), "min": int(spend.min()), "max": int(spend.max())}
+    )
     report.equal("spend: households", found["count"], len(spend))
     report.check("spend: median", abs(found["median"] * 100 - float(spend.median())) < 1e-6, f"{found['median']}")
     for bound in (100, 1_000, 5_000):

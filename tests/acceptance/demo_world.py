@@ -1,4 +1,4 @@
-"""The demo's world worked out from the raw files of the data set with pandas, by what `docs/demo-data.md` says of it."""
+"""The demo's world worked out from the raw files with pandas, by what `docs/demo-data.md` says of it."""
 
 import importlib.util
 import random

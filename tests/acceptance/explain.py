@@ -1,4 +1,4 @@
-"""`explain` of random expressions: the sizes at the nodes agree with each other, with the whole, and with brute force."""
+"""`explain` of random expressions: sizes at the nodes agree with each other, the whole, and brute force."""
 
 import sys
 from datetime import datetime
@@ -25,7 +25,9 @@ def placed(node: Node, path: str = "", then: datetime | None = None) -> list[Pla
     return found
 
 
-def relations(server: Server, node: Node, sizes: list[int], everyone: int, then: datetime | None) -> list[tuple[int, int]]:
+def relations(
+    server: Server, node: Node, sizes: list[int], everyone: int, then: datetime | None
+) -> list[tuple[int, int]]:
     """What has to be equal at one node, its own size first: counted by other questions about its operands.
 
     or: |A| + |B| - |A and B|, and so on, by inclusion and exclusion. and: the same with the union.
@@ -50,11 +52,18 @@ def relations(server: Server, node: Node, sizes: list[int], everyone: int, then:
         case AtLeast(count, of):
             # Sum of sizes = sum over k of "in at least k", so the levels together say what each operand says.
             levels = [size(AtLeast(k, of)) for k in range(1, len(of) + 1)]
-            return [(own, levels[count - 1]), (sum(levels), sum(below)), (levels[0], size(Or(of))), (levels[-1], size(And(of)))]
+            return [
+                (own, levels[count - 1]),
+                (sum(levels), sum(below)),
+                (levels[0], size(Or(of))),
+                (levels[-1], size(And(of))),
+            ]
     return []
 
 
-def compare(server: Server, world: World, report: Report, asking: Asking, expressions: int, present: datetime, name: str) -> None:
+def compare(
+    server: Server, world: World, report: Report, asking: Asking, expressions: int, present: datetime, name: str
+) -> None:
     """Explains random expressions."""
     for _ in range(expressions):
         node = asking.question()
@@ -68,7 +77,9 @@ def compare(server: Server, world: World, report: Report, asking: Asking, expres
             agree(server, world, report, node, told, present, name)
 
 
-def agree(server: Server, world: World, report: Report, node: Node, told: list[Json], present: datetime, name: str) -> None:
+def agree(
+    server: Server, world: World, report: Report, node: Node, told: list[Json], present: datetime, name: str
+) -> None:
     """Holds the sizes at the nodes of one question against each other, the service itself, and brute force."""
     places = placed(node)
     at: dict[str, int] = {each["path"]: each["size"] for each in told}

@@ -1,4 +1,4 @@
-"""500 random expressions, through HTTP, against brute force: over a made world and over the demo; now and as of moments.
+"""500 random expressions, through HTTP, against brute force, over the demo and a made world; now and as of moments.
 
 Compared are size, contains, the export and the members of each; as of twenty moments the sizes, and some exports.
 """

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -67,7 +68,7 @@ def command(
 def new_token(directory: Path) -> str:
     """A token for everything; the last line of what the command prints."""
     scopes = [part for scope in SCOPES for part in ("--scope", scope)]
-    done = command(directory, "token", "create", "acceptance", *scopes)
+    done = command(directory, "token", "create", f"acceptance-{secrets.token_hex(4)}", *scopes)
     if done.returncode:
         raise RuntimeError(f"no token: {done.stderr}")
     return done.stdout.splitlines()[-1].strip()
