@@ -20,7 +20,7 @@ from bitmap_store.errors import Invalid, TagroarError
 from bitmap_store.files.writers import write
 from bitmap_store.values import Job, JobState
 from demo.completejourney import CLOCK
-from demo.load import is_loaded, load
+from demo.load import MARK, is_loaded, load
 from resolvers import bulk
 from resolvers.asked import Asked
 from resolvers.viewers import SCOPES
@@ -66,8 +66,13 @@ def application() -> Starlette:
     """The application as the environment asks for it; what each serving process calls."""
     config = Settings()
     demo = os.environ.get(DEMO_VARIABLE) == "1"
-    clock = config.clock(CLOCK if demo else None)
-    return create_app(lambda: open_service(config, Store(config.store(), clock), demo=demo), demo=demo)
+    return create_app(lambda: open_service(config, open_store(config), demo=demo), demo=demo)
+
+
+def open_store(config: Settings, start: datetime | None = None) -> Store:
+    """The store. Where it holds the demo its clock starts at the end of the demo's data, for every command."""
+    holds_demo = (config.data / MARK).exists()
+    return Store(config.store(), config.clock(CLOCK if holds_demo else start))
 
 
 def run_server(config: Settings) -> None:
@@ -93,7 +98,7 @@ def with_store(
     """Runs something on the store and closes it; a failure ends the program with its sentence."""
 
     async def run() -> Any:
-        store = Store(config.store(), config.clock(start))
+        store = open_store(config, start)
         try:
             return await work(store)
         finally:
@@ -113,7 +118,7 @@ def fail(error: TagroarError) -> NoReturn:
 
 
 def bar() -> Progress:
-    """A progress bar with rows, rate and time left; on a terminal it moves, elsewhere it is silent."""
+    """A progress bar with rows, rate and time left; where there is no terminal its last state is printed."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -153,6 +158,7 @@ def serve() -> None:
         err.print(
             "No token exists yet; make one with: python server.py token create NAME --scope count", style="yellow"
         )
+    os.environ.pop(DEMO_VARIABLE, None)  # only the demo is open to anyone
     out.print(f"Tagroar serves {config.data} on http://{config.host}:{config.port}", markup=False, soft_wrap=True)
     run_server(config)
 

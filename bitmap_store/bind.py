@@ -75,7 +75,10 @@ _LATER = {Lookalike: "lookalike", InSnapshot: "snapshot", Related: "related"}
 
 def local_day(microseconds: int, timezone: ZoneInfo) -> int:
     """The number, since 1970, of the calendar day in `timezone` on which a moment falls."""
-    return moment_of(microseconds).astimezone(timezone).date().toordinal() - _EPOCH
+    try:
+        return moment_of(microseconds).astimezone(timezone).date().toordinal() - _EPOCH
+    except OverflowError:  # before the year 1 or after 9999, where no calendar tells of time zones
+        return microseconds // (DAY_SECONDS * MICROSECONDS)
 
 
 _EPOCH = date(1970, 1, 1).toordinal()

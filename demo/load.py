@@ -14,6 +14,9 @@ from bitmap_store.values import DatePrecision, Job, JobState, Sensitivity, TagKi
 from demo.catalog import DEFINITIONS, Tag
 from demo.completejourney import CLOCK, write_files
 
+MARK = "demo"
+"""A file in the directory of a store that holds the demo: its clock starts at the end of the data."""
+
 IMPORTED_AT = CLOCK - timedelta(hours=1)
 """The clock during the import, so that `asOf` has a moment before the demo's present to go back to."""
 
@@ -55,6 +58,7 @@ async def load(store: Store, progress: Progress) -> None:
     for audience in DEFINITIONS.audiences:
         if audience.key not in catalog.audiences:
             await store.save_audience(audience.key, audience.name, audience.text)
+    (store.settings.directory / MARK).touch()
     store.clock.set(CLOCK)
 
 

@@ -108,7 +108,7 @@ class Oracle:
             earlier, result = self._applied[batch.idempotency_key]
             if earlier != batch:
                 raise Conflict("the key was used for something else", argument="idempotencyKey")
-            return result
+            return replace(result, already_applied=True)
         catalog, latest = self.catalog, self.versions[-1]
         moment = max(self.clock.now(), latest.moment + MICROSECOND)
         draft = Draft(
@@ -319,13 +319,16 @@ class Sight:
         """The users of an audience."""
         return self._members(asked, self.reading(entity, as_of))
 
-    def tags_of(self, user: str, entity: str = "user", as_of: datetime | None = None) -> list[Membership]:
-        """The memberships of a user, by tag and value in the order of the catalog."""
+    def tags_of(
+        self, user: str, entity: str = "user", as_of: datetime | None = None, *, ended: bool = False
+    ) -> list[Membership]:
+        """The memberships of a user, by tag and value in the order of the catalog; or those that have ended."""
         reading = self.reading(entity, as_of)
         found: list[Membership] = []
         for tag in self.catalog.tags.values():
             if tag.entity == reading.entity:
-                rows = list(reading.facts.rows_of(tag, user, reading.moment).values())
+                every = reading.facts.rows.get(tag.id, {}).get(user, {})
+                rows = [row for row in every.values() if row.alive(reading.moment) is not ended]
                 order = [None, *self.catalog.values(tag)]
                 rows.sort(key=lambda row: order.index(row.value))
                 found += (

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from bitmap_store.expression import And, At, AtLeast, Everyone, Expression, Match, Not, Or, children, walk
 from bitmap_store.language import parse, render
-from bitmap_store.values import Assign, Event, Operation, ProfileChange, Remove
-from tests.histories import CHOICES, DAY, EMAILS, EVENTS, FLAGS, HOUR, PRODUCTS, define, moved_question, questions
+from bitmap_store.values import Assign, Event, Identifier, Operation, ProfileChange, Remove
+from tests.histories import CHOICES, DAY, EVENTS, FLAGS, HOUR, PRODUCTS, define, moved_question, questions
 from tests.worlds import MONDAY, OracleWorld, StillClock, StoreWorld, copied, start_ids_at
 
 USERS = [f"u{i}" for i in range(48)]
@@ -40,7 +40,7 @@ class Worlds:
         return moved_question(text, self.store.clock.now(), self.moments)
 
 
-@pytest.fixture(scope="module", params=[0, 2**16 - 24, 2**20 - 24], ids=["start", "container", "shard"])
+@pytest.fixture(scope="module", params=[2**16 - 24, 2**20 - 24], ids=["container", "shard"])
 def worlds(
     request: pytest.FixtureRequest, empty_store: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Worlds]:
@@ -56,7 +56,7 @@ def worlds(
         for hour in (0, 5):
             clock.set(MONDAY + day * DAY + hour * HOUR)
             moments.append(clock.now())
-            written = [operation for _ in range(120) for operation in some(random, clock.now())]
+            written = [operation for _ in range(60) for operation in some(random, clock.now())]
             for world in (store, oracle):
                 world.apply(*written)
         if day == DAYS // 2:
@@ -82,8 +82,8 @@ def some(random: Random, now: datetime) -> list[Operation]:
             [Assign(user, key, value=random.choice(values), expires_at=ends), Remove(random.choice(USERS), key)],
             [Assign(user, "spend", number=Decimal(random.randint(-2000, 2000)) / 100, expires_at=ends)],
             [Assign(user, random.choice(["born", "renews"]), date=now + random.randint(-99, 99) * HOUR)],
-            [Event(user, event, product, now - random.randint(0, 120) * HOUR, random.randint(1, 3))],
-            [ProfileChange(user, (random.choice(EMAILS),))] if user in USERS[:1] else [Assign(user, "vip")],
+            [Event(user, event, product, now - random.randint(0, 72) * HOUR, random.randint(1, 3))],
+            [ProfileChange(user, (Identifier("email", f"{user}@x"),)), Remove(user, "vip")],
         ]
     )
 
@@ -166,8 +166,8 @@ def depth(node: Expression) -> int:
 
 
 def test_tags_of_everyone(worlds: Worlds) -> None:
-    for as_of in (None, *worlds.moments):
-        for user in USERS:
+    for as_of in (None, *worlds.moments[::4]):
+        for user in USERS[::2]:
             expected = worlds.oracle.view().tags_of(user, as_of=as_of)
             assert worlds.store.view().tags_of(user, as_of=as_of) == expected, user
 
@@ -178,6 +178,6 @@ def test_the_questions_are_worth_asking(worlds: Worlds) -> None:
     keys = [tag.key for tag in worlds.oracle.oracle.catalog.tags.values()]
     for key in keys:
         assert 0 < worlds.oracle.size(Match(key)) < len(everyone), key
-    windowed = "warm", "likes within P1D", "visits within P1D", "buys times 3 within P5D", "renews ahead P2D"
+    windowed = "warm", "likes within P1D", "visits within P2D", "buys times 3 within P5D", "renews ahead P2D"
     for text in windowed:
         assert 0 < worlds.oracle.size(parse(text)) < len(everyone), text

@@ -88,6 +88,16 @@ operations = st.one_of(
 )
 
 
+def repeats_the_last(row: tuple[str, Assign], place: int, file: list[tuple[str, Assign]]) -> bool:
+    """Whether a row says what was last said before it of the same user and tag (and, of likes, value)."""
+    line, said = row
+    subject = (said.user, said.tag, said.value if said.tag == "likes" else None)
+    for earlier, other in reversed(file[:place]):
+        if (other.user, other.tag, other.value if other.tag == "likes" else None) == subject:
+            return earlier == line
+    return False
+
+
 class Pair:
     """A store and the oracle that are told the same."""
 
@@ -157,7 +167,7 @@ def test_an_import_means_what_its_rows_mean_one_by_one(directories, before, file
             pair.store, csv_request("memberships", path), lambda: pair.apply(*meanwhile) if meanwhile else None
         )
         pair.oracle.apply(*(operation for _, operation in file))
-        repeats = len(file) - len({line for line, _ in file})
+        repeats = sum(map(repeats_the_last, file, range(len(file)), [file] * len(file)))
         assert job.rows_read == len(file) == job.rows_applied + job.rows_rejected
         assert job.rows_rejected == repeats == len(rejected)
         pair.clock.tick(minutes=1)

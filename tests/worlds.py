@@ -90,7 +90,9 @@ class Answers(Protocol):
     def contains(
         self, question: Question, users: Sequence[str], entity: str = "user", as_of: datetime | None = None
     ) -> list[bool]: ...
-    def tags_of(self, user: str, entity: str = "user", as_of: datetime | None = None) -> list[Membership]: ...
+    def tags_of(
+        self, user: str, entity: str = "user", as_of: datetime | None = None, *, ended: bool = False
+    ) -> list[Membership]: ...
     def profile(self, user: str, entity: str = "user", as_of: datetime | None = None) -> Profile | None: ...
     def breakdown(
         self, question: Question, by: str, entity: str = "user", as_of: datetime | None = None
@@ -246,12 +248,14 @@ class StoreAnswers:
                 return found
             after = page.users[-1]
 
-    def tags_of(self, user: str, entity: str = "user", as_of: datetime | None = None) -> list[Membership]:
+    def tags_of(
+        self, user: str, entity: str = "user", as_of: datetime | None = None, *, ended: bool = False
+    ) -> list[Membership]:
         (dense,) = self._world.run(self._store.resolve(entity, [user]))
         tags = [tag for tag in self.catalog.tags.values() if tag.entity == entity and not tag.is_rule]
         if dense is None:
             return []
-        return self._world.run(self._store.tags_of(self.view.reading(entity, as_of), [dense], tags))[0]
+        return self._world.run(self._store.tags_of(self.view.reading(entity, as_of), [dense], tags, ended=ended))[0]
 
     def profile(self, user: str, entity: str = "user", as_of: datetime | None = None) -> Profile | None:
         (dense,) = self._world.run(self._store.resolve(entity, [user]))

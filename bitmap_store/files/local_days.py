@@ -32,8 +32,8 @@ def local_days(moments: Ints, zone: tzinfo) -> Ints:
         return days
     _check(days)
     distinct = np.unique(days)
-    offsets = np.array([_offset(int(day) * DAY_SECONDS, zone) for day in distinct])
-    ending = np.array([_offset((int(day) + 1) * DAY_SECONDS - 1, zone) for day in distinct])
+    offsets = np.array([_offset(int(day) * DAY_SECONDS, zone) for day in distinct], np.int64)
+    ending = np.array([_offset((int(day) + 1) * DAY_SECONDS - 1, zone) for day in distinct], np.int64)
     place = np.searchsorted(distinct, days)
     shifts = offsets[place]
     changing = np.flatnonzero((offsets != ending)[place])

@@ -28,9 +28,10 @@ Column = TypeVar("Column", NDArray[np.int64], NDArray[np.uint32], NDArray[np.flo
 def reject_repeats(cells: Sequence[Cells]) -> tuple[Cells, list[Rejection]]:
     """One tag's cells of a whole file, settled, without rows that repeat an earlier one: those are CONFLICT.
 
-    A row repeats another when it says the same of the same user, expiry and score included. Events may repeat, as they
-    add up; only those that would bring a day over 4294967295 are INVALID. The cost is a sort by user, linear where the
-    file is ordered by user; memory is a few times the cells.
+    A row repeats what was last said of the same user (CHOICES: and value) when it says the same, expiry and score
+    included; a row that says again what another row had changed is none. Events may repeat, as they add up; only those
+    that would bring a day over 4294967295 are INVALID. The cost is a sort by user, linear where the file is ordered by
+    user; memory is a few times the cells.
     """
     whole = _joined(cells)
     if whole.kind is TagKind.EVENT:
@@ -39,17 +40,22 @@ def reject_repeats(cells: Sequence[Cells]) -> tuple[Cells, list[Rejection]]:
         kept[overflow] = False
         return _taken(whole, kept), [Rejection(line, "INVALID", _OVERFLOW) for line in whole.lines[overflow].tolist()]
     shared = _shared(whole.users)
-    repeats, first = _repeats([whole.users[shared], *(key[shared] for key in _contents(whole))])
+    said_of = [whole.users[shared]]
+    if whole.kind not in SINGLE_KINDS:
+        said_of.append(_codes(whole.values)[shared])
+    repeats, first = _repeats(said_of, [key[shared] for key in _contents(whole)])
     rejected = _rejections(whole.lines[shared[repeats]], whole.lines[shared[first]])
     return _settled(whole, without=shared[repeats]), rejected
 
 
 def repeated_rows(rows: Sequence[WideRows]) -> list[Rejection]:
     """The rows of a whole table that repeat an earlier one in all cells: CONFLICT. `settle` leaves them out."""
+    if not rows:
+        return []
     users = np.concatenate([block.users for block in rows])
     lines = np.concatenate([block.lines for block in rows])
     shared = _shared(users)
-    repeats, first = _repeats([users[shared], np.concatenate([block.digests for block in rows])[shared]])
+    repeats, first = _repeats([users[shared]], [np.concatenate([block.digests for block in rows])[shared]])
     return _rejections(lines[shared[repeats]], lines[shared[first]])
 
 
@@ -88,10 +94,10 @@ def _shared(users: Users) -> Ints:
     return np.sort(order[np.append(same, False) | np.append(False, same)])
 
 
-def _repeats(keys: Sequence[Key]) -> tuple[Ints, Ints]:
-    """The rows that equal an earlier one in all keys, ascending, and for each the first that it equals."""
-    order = np.lexsort(keys)  # stable: of equal rows the first comes first
-    later = _equal_neighbors(keys, order)
+def _repeats(said_of: Sequence[Key], said: Sequence[Key]) -> tuple[Ints, Ints]:
+    """The rows that say what the row before of the same subject says, ascending, and for each the first of that run."""
+    order = np.lexsort(said_of)  # stable: the rows of one subject stay in the order of the file
+    later = _equal_neighbors([*said_of, *said], order)
     begins = np.append(True, ~later)[: len(order)]
     first = order[np.flatnonzero(begins)[np.cumsum(begins) - 1]]
     repeats = order[1:][later]

@@ -111,7 +111,7 @@ class ValueBase:
         columns = self._decoded()
         if name == "user" and name not in columns:
             ids = ids_of(self.users)
-            if any(column.strides != (0,) for column in columns.values()):
+            if any(column.strides != (0,) for column in tuple(columns.values())):
                 columns[name] = ids  # it will be wanted beside the others again and again
             return ids
         return columns[name]

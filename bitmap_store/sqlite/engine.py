@@ -22,7 +22,7 @@ from sqlmodel import func, select
 
 from bitmap_store.bind import Binder
 from bitmap_store.bitmaps import ids_of, packed
-from bitmap_store.catalog import Catalog
+from bitmap_store.catalog import NO_VALUES, Catalog, ValueTable
 from bitmap_store.clock import Clock
 from bitmap_store.definitions import TagChange, TagDefinition
 from bitmap_store.errors import Conflict, Invalid, NotFound, Stale
@@ -34,7 +34,7 @@ from bitmap_store.sqlite import definitions
 from bitmap_store.sqlite.database import async_engine, migrate, read_connection, write_engine
 from bitmap_store.sqlite.exports import ExportColumn, Exporter
 from bitmap_store.sqlite.facts import facts_of
-from bitmap_store.sqlite.fold import ENTRIES_MAX, fold
+from bitmap_store.sqlite.fold import ENTRIES_MAX, fold, version_at
 from bitmap_store.sqlite.jobs import ImportRequest, find_job, mark_interrupted, page_of_jobs, page_of_rejections
 from bitmap_store.sqlite.memberships import Memberships
 from bitmap_store.sqlite.names import Names
@@ -86,10 +86,11 @@ class TokenInfo:
 
 @dataclass(frozen=True)
 class View:
-    """What one request sees: one version, one moment, one catalog."""
+    """What one request sees: one version, one moment, one catalog. horizon: what lies before it is forgotten."""
 
     version: int
     moment: datetime
+    horizon: datetime
     catalog: Catalog
     store: "SqliteStore"
 
@@ -103,7 +104,7 @@ class View:
             return Reading(kind.id, self.version, micros(self.moment))
         if as_of > self.moment:
             raise Invalid(f"{as_of.isoformat()} lies after now, {self.moment.isoformat()}", argument="asOf")
-        horizon = self.moment - self.store.settings.retention
+        horizon = max(self.moment - self.store.settings.retention, self.horizon)
         if as_of < horizon:
             raise Stale(f"history reaches back to {horizon.isoformat()}, not {as_of.isoformat()}", argument="asOf")
         version = min(self.store.version_at(as_of), self.version)
@@ -128,7 +129,9 @@ class SqliteStore:
         self._names = Names(self._connection, self._memberships.lock)
         self._data_version = -1
         self._catalog = Catalog(version=-1)
+        self._values: dict[int, ValueTable] = {}  # of deleted tags too, for requests that began before
         self._moment = moment_of(0)
+        self._horizon = moment_of(0)
         self.writer = Writer(self._engine, self._memberships, self.clock, settings.timezone, definitions.load_catalog)
         self._workers = Workers(
             self.writer,
@@ -152,8 +155,11 @@ class SqliteStore:
 
     def view(self) -> View:
         """What is committed now, by any process. Costs microseconds while nothing changes."""
-        self._refresh()
-        return View(self._memberships.version, max(self.clock.now(), self._moment), self._catalog, self)
+        with self._memberships.lock:  # the writer may learn of another version between two of these
+            self._refresh()
+            return View(
+            self._memberships.version, max(self.clock.now(), self._moment), self._horizon, self._catalog, self
+        )
 
     def _refresh(self) -> None:
         with self._memberships.lock:
@@ -163,23 +169,22 @@ class SqliteStore:
             self._connection.execute("BEGIN")
             try:
                 version = self._memberships.tail()
-                (catalog,) = self._connection.execute("SELECT catalog FROM store").fetchone()
+                catalog, horizon = self._connection.execute("SELECT catalog, horizon FROM store").fetchone()
                 if catalog != self._catalog.version:
                     self._catalog = definitions.load_catalog(self._connection)
+                    self._values |= self._catalog.value_tables
                 found = self._connection.execute("SELECT moment FROM version WHERE version = ?", (version,)).fetchone()
             finally:
                 self._connection.execute("COMMIT")
             if found:
                 self._moment = moment_of(found[0])
+            self._horizon = moment_of(horizon)
             self._data_version = data_version
 
     def version_at(self, moment: datetime) -> int:
         """The version that was current at a moment; 0 before the first."""
         with self._memberships.lock:
-            found = self._connection.execute(
-                "SELECT version FROM version WHERE moment <= ? ORDER BY moment DESC LIMIT 1", (micros(moment),)
-            ).fetchone()
-        return found[0] if found else 0
+            return version_at(self._connection, micros(moment))
 
     async def moment_of_version(self, version: int) -> datetime | None:
         """When a version was made."""
@@ -288,7 +293,7 @@ class SqliteStore:
             for tag in tags:
                 rows = self._memberships.rows(tag.id, reading.version, wanted)
                 rows = rows[(rows["expires"] <= reading.moment) == ended]
-                for user, membership in memberships_of(tag, rows, self._catalog, sources):
+                for user, membership in memberships_of(tag, rows, self._values.get(tag.id, NO_VALUES), sources):
                     found[user].append(membership)
 
         await asyncio.to_thread(collect)
@@ -329,7 +334,7 @@ class SqliteStore:
             lambda tag, some: self._alive(tag, plan.reading, some),
             self._facts(plan.reading),
             lambda other: evaluate(other.node, other.reading, self._memberships),
-            self._catalog.values,
+            lambda tag: self._values.get(tag.id, NO_VALUES),
         )
         return len(users), exporter.batches(users, columns)
 
@@ -526,9 +531,8 @@ def _profile(user: int, name: str, facts: tuple[list[Identifier], dict[str, obje
     return ProfileFacts(user, name, tuple(facts[0]), tuple(facts[1].items()))
 
 
-def memberships_of(tag: Tag, rows: Rows, catalog: Catalog, sources: dict[int, str]) -> list[tuple[int, Membership]]:
+def memberships_of(tag: Tag, rows: Rows, values: ValueTable, sources: dict[int, str]) -> list[tuple[int, Membership]]:
     """Rows of one tag as memberships with their users; the days of an EVENT are summed by value."""
-    values = catalog.values(tag)
     found: list[tuple[int, Membership]] = []
     if tag.kind is TagKind.EVENT:
         sums: dict[tuple[int, int], tuple[int, int, int]] = {}

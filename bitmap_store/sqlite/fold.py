@@ -16,23 +16,35 @@ from bitmap_store.sqlite.base import SHARD_BITS
 from bitmap_store.sqlite.merge import shards_of
 from bitmap_store.sqlite.staging import drop_staged, fragments_in, stage, swap
 from bitmap_store.sqlite.writer import Transaction, Writer
+from bitmap_store.values import micros
 
 ENTRIES_MAX = 2_000
 """Log entries of one tag that readings may have to apply before it is worth rewriting its fragments."""
 
 
-def tags_behind(connection: sqlite3.Connection, tags: Iterable[int], entries_max: int) -> list[int]:
-    """Those of the tags whose fragments lack more than `entries_max` changes; an index look-up a tag."""
+def tags_behind(connection: sqlite3.Connection, tags: Iterable[int], entries_max: int, horizon: int) -> list[int]:
+    """Those of the tags whose fragments lack more than `entries_max` changes, or one that `asOf` cannot reach any
+    more and that could be forgotten if they held it; an index look-up a tag."""
     bases = dict(connection.execute("SELECT tag_id, version FROM base"))
+    forgotten = version_at(connection, horizon)
     behind: list[int] = []
     for tag in tags:
-        (entries,) = connection.execute(
-            "SELECT count(*) FROM (SELECT 1 FROM change WHERE tag_id = ? AND version > ? LIMIT ?)",
-            (tag, bases.get(tag, 0), entries_max + 1),
-        ).fetchone()
-        if entries > entries_max:
+        base = bases.get(tag, 0)
+        versions = connection.execute(
+            "SELECT version FROM change WHERE tag_id = ? AND version > ? ORDER BY version LIMIT ?",
+            (tag, base, entries_max + 1),
+        ).fetchall()
+        if len(versions) > entries_max or (versions and versions[0][0] <= forgotten):
             behind.append(tag)
     return behind
+
+
+def version_at(connection: sqlite3.Connection, moment: int) -> int:
+    """The version that was current at a moment; 0 before the first."""
+    found = connection.execute(
+        "SELECT version FROM version WHERE moment <= ? ORDER BY moment DESC LIMIT 1", (moment,)
+    ).fetchone()
+    return int(found[0]) if found else 0
 
 
 def fold(
@@ -43,8 +55,9 @@ def fold(
     entries_max: int = ENTRIES_MAX,
 ) -> int:
     """Folds the tags that are behind; how many those were. 0 too when other bulk work is going on."""
+    horizon = micros(writer.clock.now()) - retention // timedelta(microseconds=1)
     with writer.memberships.lock:
-        behind = tags_behind(connection, writer.memberships.changed_tags(), entries_max)
+        behind = tags_behind(connection, writer.memberships.changed_tags(), entries_max, horizon)
     turn = jobs.try_lock(directory / "jobs" / "bulk.lock") if behind else None
     if turn is None:
         return 0
@@ -52,7 +65,7 @@ def fold(
         writer.submit(drop_staged).result()
         for tag in behind:
             _fold_tag(writer, tag)
-        writer.submit(lambda transaction: forget(transaction, retention)).result()
+        writer.submit(lambda transaction: forget(transaction, horizon)).result()
     finally:
         os.close(turn)
     return len(behind)
@@ -75,19 +88,18 @@ def _fold_tag(writer: Writer, tag: int) -> None:
     writer.submit(finish).result()
 
 
-def forget(transaction: Transaction, retention: timedelta) -> None:
-    """Drops log entries that the fragments hold and that `asOf` cannot reach any more."""
-    horizon = transaction.moment - retention // timedelta(microseconds=1)
-    transaction.raw.execute("UPDATE store SET horizon = max(horizon, ?)", (horizon,))
-    found = transaction.raw.execute("SELECT max(version) FROM version WHERE moment <= ?", (horizon,)).fetchone()
-    if found[0] is None:
+def forget(transaction: Transaction, horizon: int) -> None:
+    """Drops log entries that the fragments hold and that `asOf` cannot reach any more: those before the horizon."""
+    version = version_at(transaction.raw, horizon)
+    if not version:
         return
+    transaction.raw.execute("UPDATE store SET horizon = max(horizon, ?)", (horizon,))
     # The version at the horizon itself stays: it is what asOf reads there.
     transaction.raw.execute(
         "DELETE FROM change WHERE version <= ? AND version <= "
         "coalesce((SELECT version FROM base WHERE base.tag_id = change.tag_id), 0)",
-        (found[0],),
+        (version,),
     )
-    transaction.raw.execute("DELETE FROM version WHERE version < ?", (found[0],))
+    transaction.raw.execute("DELETE FROM version WHERE version < ?", (version,))
     for table in ("identifier", "attribute"):
-        transaction.raw.execute(f"DELETE FROM {table} WHERE to_version <= ?", (found[0],))
+        transaction.raw.execute(f"DELETE FROM {table} WHERE to_version <= ?", (version,))

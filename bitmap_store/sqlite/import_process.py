@@ -51,6 +51,7 @@ def main(settings: dict[str, str | int]) -> None:
         writer.close()
         if request.owned:
             request.path.unlink(missing_ok=True)
+        jobs.lock_of(directory, job).unlink(missing_ok=True)
         if turn is not None:
             os.close(turn)
 

@@ -9,17 +9,21 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import RLock
+from threading import Lock, RLock
 
 import numpy as np
 from pyroaring import BitMap
 
 from bitmap_store.bitmaps import checksum, ids_of, unpacked
-from bitmap_store.errors import Damaged
+from bitmap_store.errors import Damaged, Stale
 from bitmap_store.plan import Reading, Tagged
 from bitmap_store.rows import Rows, decode, in_order, is_member, rows_of
 from bitmap_store.sqlite.base import Fragment, Leaf, TagBase, members_of_rows
 from bitmap_store.values import NEVER
+
+
+class _Forgotten(Exception):
+    """A log entry is no longer in the file, because a base there holds it and `asOf` cannot reach it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,30 +78,33 @@ class CachedLeaf:
 
 
 class LeafCache:
-    """Leaves as they were evaluated, within a budget of bytes, least recently used out first."""
+    """Leaves as they were evaluated, within a budget of bytes, least recently used out first. For any thread."""
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._bytes = 0
+        self._lock = Lock()
         self._found: OrderedDict[tuple[Leaf, int], CachedLeaf] = OrderedDict()
 
     def find(self, key: tuple[Leaf, int], moment: int) -> BitMap | None:
         """The users of the leaf if they are known for this moment."""
-        found = self._found.get(key)
-        if found is None or not found.since <= moment < found.until:
-            return None
-        self._found.move_to_end(key)
-        return found.users
+        with self._lock:
+            found = self._found.get(key)
+            if found is None or not found.since <= moment < found.until:
+                return None
+            self._found.move_to_end(key)
+            return found.users
 
     def keep(self, key: tuple[Leaf, int], users: BitMap, since: int, until: int) -> None:
         """Remembers the users of the leaf for moments in [since, until)."""
         size = 64 + min(4 * len(users), 8192 * ((users.max() >> 16) + 1)) if users else 64
-        earlier = self._found.pop(key, None)
-        self._bytes += size - (earlier.size if earlier else 0)
-        self._found[key] = CachedLeaf(users, since, until, size)
-        while self._bytes > self._bytes_max and self._found:
-            _, oldest = self._found.popitem(last=False)
-            self._bytes -= oldest.size
+        with self._lock:
+            earlier = self._found.pop(key, None)
+            self._bytes += size - (earlier.size if earlier else 0)
+            self._found[key] = CachedLeaf(users, since, until, size)
+            while self._bytes > self._bytes_max and self._found:
+                _, oldest = self._found.popitem(last=False)
+                self._bytes -= oldest.size
 
 
 class Memberships:
@@ -169,6 +176,9 @@ class Memberships:
                     state.entries = [entry for entry in state.entries if entry.version < version]
                     state.latest = None
             self._provisional = {made for made in self._provisional if made < version}
+            if self.version >= version:  # another process has made these versions meanwhile, and they were seen
+                seen, self.version = self.version, version - 1
+                self._read_log(seen)
 
     def _change(self, entry: LogEntry) -> Change:
         if entry.change is not None:
@@ -178,7 +188,7 @@ class Memberships:
                 "SELECT checksum, touched, before, after FROM change WHERE id = ?", (entry.id,)
             ).fetchone()
         if found is None:
-            raise Damaged(f"the log entry of version {entry.version} is gone")
+            raise _Forgotten
         kept, touched, before, after = found
         if checksum(touched, before, after or b"") != kept:
             raise Damaged(f"the log entry of version {entry.version} does not match its checksum; restore a backup")
@@ -193,8 +203,9 @@ class Memberships:
     def _state(self, tag: int) -> tuple[TagState, TagBase]:
         """The state of a tag with its base, which is loaded together with the log that belongs to it."""
         state = self._tags.get(tag)
-        if state is not None and state.base is not None:
-            return state, state.base
+        base = None if state is None else state.base
+        if state is not None and base is not None:
+            return state, base
         with self.lock:
             self._connection.execute("BEGIN")
             try:
@@ -214,6 +225,20 @@ class Memberships:
             state = self._tags.setdefault(tag, TagState())
             state.base, state.latest = base, None
             return state, base
+
+    def _at(self, tag: int, version: int) -> tuple[TagBase, Overlay]:
+        """The base of a tag, and what is to be said instead of it at a version."""
+        state, base = self._state(tag)
+        try:
+            return base, self._overlay(state, base, version)
+        except _Forgotten:  # since the base was loaded the tag was folded; the base in the file needs fewer entries
+            with self.lock:
+                state.base = state.latest = None
+            state, base = self._state(tag)
+        try:
+            return base, self._overlay(state, base, version)
+        except _Forgotten:
+            raise Stale("this moment is no longer kept; ask again") from None
 
     def _overlay(self, state: TagState, base: TagBase, version: int) -> Overlay:
         entries = state.entries
@@ -277,25 +302,23 @@ class Memberships:
 
     def leaf(self, node: Leaf, reading: Reading) -> BitMap:
         """The users of a leaf; must not be changed."""
-        state, base = self._state(node.tag)
+        state, _ = self._state(node.tag)
         key = (node, self._stamp(state, reading.version))
         known = self._cache.find(key, reading.moment)
         if known is not None:
             return known
-        overlay = self._overlay(state, base, reading.version)
+        base, overlay = self._at(node.tag, reading.version)
         users = base.members(node, reading.moment)
         until = base.next_end(reading.moment)
         if overlay.covered:
             users = (users - overlay.covered) | members_of_rows(node, reading.moment, overlay.rows)
             until = min(until, _next_end(overlay.rows, reading.moment))
-        with self.lock:
-            self._cache.keep(key, users, reading.moment, until)
+        self._cache.keep(key, users, reading.moment, until)
         return users
 
     def rows(self, tag: int, version: int, users: BitMap | None = None) -> Rows:
         """The rows of these users (or of all) at a version, expired ones included, in canonical order."""
-        state, base = self._state(tag)
-        overlay = self._overlay(state, base, version)
+        base, overlay = self._at(tag, version)
         if users is None:
             kept = _without(base.rows(), overlay.covered)
             return in_order(np.concatenate([kept, overlay.rows]))
@@ -312,8 +335,7 @@ class Memberships:
 
     def overlaid(self, tag: int, version: int) -> BitMap:
         """The users whose rows of a tag are not in its base as they are at a version."""
-        state, base = self._state(tag)
-        return self._overlay(state, base, version).covered
+        return self._at(tag, version)[1].covered
 
 
 def _only(rows: Rows, users: BitMap) -> Rows:

@@ -72,6 +72,8 @@ class Writer:
         self.load_catalog = load_catalog
         self.catalog = Catalog(version=-1)
         self._waiting: queue.Queue[Work | None] = queue.Queue(QUEUE_MAX)
+        self._gate = threading.Lock()
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="tagroar-writer", daemon=True)
         self._thread.start()
 
@@ -79,14 +81,19 @@ class Writer:
         """Runs a function in the next transaction; the future has its result once that is on disk."""
         result: Future[T] = Future()
         work = Work(run, result)
-        try:
-            self._waiting.put_nowait(work)
-        except queue.Full:
-            raise Unavailable("too many writes are waiting; try again in a moment") from None
+        with self._gate:
+            if self._closed:
+                raise Unavailable("the store is closing and takes no more writes")
+            try:
+                self._waiting.put_nowait(work)
+            except queue.Full:
+                raise Unavailable("too many writes are waiting; try again in a moment") from None
         return result
 
     def close(self) -> None:
-        """Finishes what waits, then ends the thread."""
+        """Finishes what waits, then ends the thread; nothing is taken any more."""
+        with self._gate:
+            self._closed = True
         self._waiting.put(None)
         self._thread.join()
 

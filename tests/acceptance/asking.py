@@ -162,7 +162,7 @@ class Comparison:
         try:
             self._whole(asking, node, moment, name, as_of)
         except Refused as error:
-            self._report.check(f"{name}: answered", False, f"{as_of} {json.dumps(where(node))}: {error}")
+            self._report.check(f"{name}: answered", False, f"{error} as of {as_of}: {json.dumps(where(node))}")
 
     def _whole(self, asking: Asking, node: Node, moment: datetime, name: str, as_of: datetime | None) -> None:
         expected = self._world.bits(node, moment)

@@ -234,9 +234,8 @@ def write_parquet(case: Case, path: Path) -> dict[int, tuple[str, str]]:
 # ---------------------------------------------------------------- what has to be there
 
 
-def check_memberships(server: Server, report: Report, good: pd.DataFrame, name: str) -> None:
+def check_memberships(server: Server, report: Report, good: pd.DataFrame, what: str) -> None:
     """Every value of every tag, sums of numbers, and users, against group-bys of the good rows."""
-    what = f"{name}: what is good is in"
     report.equal(what, server.size("everyone"), good["user"].nunique(), "everyone")
     alive = (good["expires_at"] == "") | (pd.to_datetime(good["expires_at"], errors="coerce", utc=True) > NOW)
     of = {tag: rows for tag, rows in good.assign(alive=alive).groupby("tag")}
@@ -248,9 +247,8 @@ def check_memberships(server: Server, report: Report, good: pd.DataFrame, name: 
         for value, count in of[tag].groupby("value").size().items():
             report.equal(what, server.size(f"{tag}[{quoted(str(value))}]"), int(count), f"{tag} {value}")
     for tag, rows in of.items():
-        report.equal(what, server.size(tag), rows["user"].nunique(), tag)
-        found = set(names_in(server.export({"text": tag}, "csv"), "csv").to_pylist())
-        report.equal(f"{name}: users by tag", found == set(rows["user"]), True, tag)
+        found = names_in(server.export({"text": tag}, "csv"), "csv").to_pylist()
+        report.equal(what, (len(found), set(found) == set(rows["user"])), (rows["user"].nunique(), True), tag)
     for day, count in of["renewal"].groupby("date").size().head(40).items():
         report.equal(what, server.size(f"renewal = {quoted(str(day))}"), int(count), f"renewal {day}")
     summary = 'query($w: AudienceWhere!) { audience(where: $w) { numbers(tag: "spend") { count sum min max } } }'
@@ -263,9 +261,8 @@ def check_memberships(server: Server, report: Report, good: pd.DataFrame, name: 
         report.equal(what, server.size(f"interest score {score}"), scored["user"].nunique(), f"score {score}")
 
 
-def check_events(server: Server, report: Report, good: pd.DataFrame, name: str) -> None:
+def check_events(server: Server, report: Report, good: pd.DataFrame, what: str) -> None:
     """Counts of events by user and value, against group-bys of the good rows."""
-    what = f"{name}: what is good is in"
     counts = good.assign(times=pd.to_numeric(good["count"].replace("", "1")))
     for value in ("MILK", "BREAD"):
         by_user = counts[counts["value"] == value].groupby("user")["times"].sum()
@@ -278,72 +275,80 @@ def check_events(server: Server, report: Report, good: pd.DataFrame, name: str) 
     report.equal(what, server.size("purchase times 2 within P11D"), int((recent >= 2).sum()), "the last days")
 
 
-def check_job(
-    report: Report, job: Json, rejected: list[Json], named: dict[int, tuple[str, str]], rows: int, name: str
-) -> None:
-    """The totals, the lines, and the code of each line."""
-    report.equal(f"{name}: state", job["state"], "DONE", str(job))
-    totals = (job["rowsRead"], job["rowsApplied"] + job["rowsRejected"], job["rowsRejected"], len(rejected))
-    report.equal(f"{name}: totals", totals, (rows, rows, len(named), len(named)))
-    found = {row["line"]: row["code"] for row in rejected}
-    missing = Counter(named[line][0] for line in named.keys() - found.keys())
-    extra = [row for row in rejected if row["line"] not in named]
-    report.check(f"{name}: lines named", not missing and not extra, f"missing {missing}, extra {extra[:3]}", len(named))
-    wrong = Counter((*named[line], code) for line, code in found.items() if line in named and named[line][1] != code)
-    report.check(f"{name}: codes", not wrong, f"{wrong}", len(named))
-    report.check(f"{name}: each has a sentence", all(row["message"] for row in rejected))
+class Trial:
+    """One file, imported into a new store twice with its key, by HTTP and in another store by the command line."""
 
+    def __init__(
+        self, directory: Path, path: Path, case: Case, named: dict[int, tuple[str, str]], report: Report
+    ) -> None:
+        self._directory = directory
+        self._path = path
+        self._case = case
+        self._named = named
+        self._report = report
+        self._kind = path.stem
+        self._name = path.name.replace(".", " ")
 
-def by_http(
-    directory: Path, path: Path, kind: str, report: Report, named: dict[int, tuple[str, str]], case: Case
-) -> None:
-    """Imports by HTTP into a new store, twice."""
-    name = f"{kind} {path.suffix[1:]} by HTTP"
-    with serving(directory) as server:
-        job = server.upload(kind, path, "the key", source="file")
-        check_job(report, job, server.rejections(job["id"]), named, len(case.rows), name)
-        check(server, report, kind, case, name)
-        version = server.audience({"everyone": True}, "dataVersion")
-        again = server.upload(kind, path, "the key", source="file")
-        report.equal(f"{name}: again is the same job", again, job)
-        report.equal(f"{name}: again changes nothing", server.audience({"everyone": True}, "dataVersion"), version)
-        check(server, report, kind, case, f"{name}, again")
-
-
-def by_command(
-    directory: Path, path: Path, kind: str, report: Report, named: dict[int, tuple[str, str]], case: Case
-) -> None:
-    """Imports by the command line into a new store, twice, and looks at it by HTTP."""
-    name = f"{kind} {path.suffix[1:]} by command"
-    serving(directory)
-    latest = "{ jobs(first: 5) { edges { node { id state rowsRead rowsApplied rowsRejected } } } }"
-    bad, rows = len(named), len(case.rows)
-    sentence = f"DONE: {rows:,} rows read = {rows - bad:,} applied + {bad:,} rejected"
-    for turn in ("", ", again"):
-        done = command(directory, "import", kind, str(path), "--key", "the key", now=NOW)
-        report.equal(f"{name}: says{turn}", (done.returncode, done.stdout.strip()), (0, sentence), done.stderr[-300:])
-        with serving(directory) as server:
-            jobs = [edge["node"] for edge in server.ask(latest)["jobs"]["edges"]]
-            report.equal(f"{name}: one job", len(jobs), 1)
-            check_job(report, jobs[0], server.rejections(jobs[0]["id"]), named, rows, name)
-            check(server, report, kind, case, f"{name}{turn}")
-
-
-def check(server: Server, report: Report, kind: str, case: Case, name: str) -> None:
-    """What has to be there after an import."""
-    (check_memberships if kind == "memberships" else check_events)(server, report, case.good(), name)
-    report.say(f"{name} checked")
-
-
-def serving(directory: Path) -> Server:
-    """A server on a store, which is made with the tags if it is new."""
-    new = not directory.exists()
-    token = new_token(directory)
-    if new:
-        with Server(directory, token=token, now=NOW) as defining:
+    def _new_store(self, how: str) -> tuple[Path, str]:
+        """A store with the tags, and a token for it."""
+        directory = self._directory / f"{self._name} {how}"
+        token = new_token(directory)
+        with Server(directory, token=token, now=NOW) as server:
             for tag in TAGS:
-                defining.ask("mutation($i: DefineTagInput!) { defineTag(input: $i) { key } }", i=tag)
-    return Server(directory, token=token, now=NOW)
+                server.ask("mutation($i: DefineTagInput!) { defineTag(input: $i) { key } }", i=tag)
+        return directory, token
+
+    def by_http(self) -> None:
+        """Twice by HTTP."""
+        directory, token = self._new_store("http")
+        with Server(directory, token=token, now=NOW) as server:
+            job = server.upload(self._kind, self._path, "the key", source="file")
+            self._check(server, job, "HTTP")
+            version = server.audience({"everyone": True}, "dataVersion")
+            again = server.upload(self._kind, self._path, "the key", source="file")
+            now = server.audience({"everyone": True}, "dataVersion")
+            self._report.equal(f"{self._name}: the key again changes nothing", (again, now), (job, version), "HTTP")
+            self._check(server, job, "HTTP, again")
+
+    def by_command(self) -> None:
+        """Twice by the command line, looked at by HTTP."""
+        directory, token = self._new_store("command")
+        latest = "{ jobs(first: 5) { edges { node { id state rowsRead rowsApplied rowsRejected } } } }"
+        bad, rows = len(self._named), len(self._case.rows)
+        sentence = f"DONE: {rows:,} rows read = {rows - bad:,} applied + {bad:,} rejected"
+        versions = set()
+        for turn in ("command", "command, again"):
+            done = command(directory, "import", self._kind, str(self._path), "--key", "the key", now=NOW)
+            said = (done.returncode, done.stdout.strip())
+            self._report.equal(f"{self._name}: totals", said, (0, sentence), done.stderr[-300:])
+            with Server(directory, token=token, now=NOW) as server:
+                jobs = [edge["node"] for edge in server.ask(latest)["jobs"]["edges"]]
+                versions.add(server.audience({"everyone": True}, "dataVersion")["dataVersion"])
+                self._check(server, jobs[0], turn)
+        found = (len(jobs), len(versions))
+        self._report.equal(f"{self._name}: the key again changes nothing", found, (1, 1), "command: jobs, versions")
+
+    def _check(self, server: Server, job: Json, how: str) -> None:
+        """The totals, the lines with the code of each, and what has to be there."""
+        report, named, rows = self._report, self._named, len(self._case.rows)
+        rejected = server.rejections(job["id"])
+        totals = (job["state"], job["rowsRead"], job["rowsApplied"], job["rowsRejected"], len(rejected))
+        report.equal(f"{self._name}: totals", totals, ("DONE", rows, rows - len(named), len(named), len(named)), how)
+        found = {row["line"]: row["code"] for row in rejected}
+        missing = Counter(named[line][0] for line in named.keys() - found.keys())
+        extra = [row for row in rejected if row["line"] not in named]
+        told = f"{how}: missing {missing}, too many {extra[:3]}"
+        report.check(f"{self._name}: lines rejected", not missing and not extra, told, len(named))
+        wrong = Counter(
+            (*named[line], code) for line, code in found.items() if line in named and named[line][1] != code
+        )
+        told = f"{how}: kind, expected, found: {wrong}"
+        report.check(
+            f"{self._name}: their codes", not wrong and all(row["message"] for row in rejected), told, len(named)
+        )
+        check = check_memberships if self._kind == "memberships" else check_events
+        check(server, report, self._case.good(), f"{self._name}: what is good is in")
+        report.say(f"{self._name}: checked, {how}")
 
 
 def main() -> int:
@@ -364,8 +369,10 @@ def main() -> int:
                 path = place / f"{kind}.{suffix}"
                 named = write(case, path)
                 report.say(f"{path.name}: {len(case.rows):,} rows, {len(named):,} of them broken")
-                by_http(place / f"{kind}-{suffix}-http", path, kind, report, named, case)
-                by_command(place / f"{kind}-{suffix}-command", path, kind, report, named, case)
+                trial = Trial(place, path, case, named, report)
+                trial.by_http()
+                trial.by_command()
+                path.unlink()
     return report.finish()
 
 

@@ -91,14 +91,16 @@ class Server:
         verb: str = "serve",
         token: str | None = None,
         now: datetime | None = None,
+        keep_alive: bool = True,
         **settings: object,
     ) -> None:
-        self._directory = directory
         self._verb = verb
         self._port = free_port()
         self._environment = environment(directory, now, port=self._port, **settings)
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", headers=headers, timeout=None)
+        limits = httpx.Limits(max_keepalive_connections=None if keep_alive else 0)
+        address = f"http://127.0.0.1:{self._port}"
+        self.http = httpx.Client(base_url=address, headers=headers, timeout=None, limits=limits)
         self.log = directory.parent / f"{directory.name}-{self._port}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
