@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from bitmap_store.bitmaps import bitmap_of, ids_of
+from bitmap_store.bitmaps import bitmap_of, distinct, ids_of
 from bitmap_store.catalog import Catalog
 from bitmap_store.definitions import TagDefinition
 from bitmap_store.errors import Invalid
@@ -186,7 +186,7 @@ class Import:
             self._totals.read += block.rows
             self._reject([*block.rejected, *meant.rejected])
             ids = self._resolve(entity, meant.names.to_pylist())
-            self._users |= bitmap_of(np.unique(ids))
+            self._users |= bitmap_of(ids)
             numbered = meant.numbered(ids)
             if isinstance(numbered, WideRows):
                 self._wide.append(replace(numbered, cells=[]))
@@ -345,16 +345,16 @@ class Import:
         before = every[is_member(every["user"], users)]
         after = merged(kind, before, new, moment, self._request.mode == "replace" and tag is not None)
         behind = shards_of(memberships.overlaid(tag_id, version), SHARD_BITS)
-        shards = np.union1d(np.unique(users >> SHARD_BITS), behind)
+        shards = np.union1d(distinct(users >> SHARD_BITS), behind)
         fragments = fragments_in([every[~is_member(every["user"], users)], after], shards)
         self._write(lambda transaction: stage(transaction, tag_id, fragments))
         return Staged(tag_id, kind, new, change_of(before, after), version, shards)
 
     def _considered(self, every: Rows, new: Rows) -> NDArray[np.uint32]:
         """The users whose rows the import decides: those of the file, or with mode=replace all who have any."""
-        users = np.unique(new["user"])
+        users = distinct(new["user"])
         if self._request.mode == "replace":
-            users = np.union1d(users, every["user"]).astype(np.uint32)
+            users = distinct(np.concatenate([users, every["user"]]))
         return users
 
     # ------------------------------------------------------------ the flip
@@ -378,7 +378,7 @@ class Import:
         replace = self._request.mode == "replace" and part.tag > 0
         late = memberships.touched_since(part.tag, part.version)
         if not replace:
-            late &= bitmap_of(np.unique(part.new["user"]))
+            late &= bitmap_of(part.new["user"])
         late_change: Change | None = None
         if late:
             users = ids_of(late)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from bitmap_store.bitmaps import bitmap_of, ids_of
+from bitmap_store.bitmaps import bitmap_of, distinct, ids_of
 from bitmap_store.errors import Invalid
 from bitmap_store.rows import FACTS, Rows, in_order, is_member
 from bitmap_store.sqlite.changes import COUNT_MAX
@@ -35,7 +35,7 @@ def merged(kind: TagKind, before: Rows, new: Rows, moment: int, replace: bool) -
         kept = np.ones(len(alive), bool)
         kept[pairs_old] = False
     else:
-        kept = ~is_member(alive["user"], np.unique(new["user"]))
+        kept = ~is_member(alive["user"], distinct(new["user"]))
     return in_order(np.concatenate([alive[kept], new]))
 
 
@@ -64,7 +64,7 @@ def _same_keys(a: Rows, b: Rows) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 def change_of(before: Rows, after: Rows) -> Change | None:
     """The change from all rows of the considered users to others; both in canonical order."""
     if not len(before):
-        touched = bitmap_of(np.unique(after["user"]))
+        touched = bitmap_of(after["user"])
         return Change(touched, before, after) if touched else None
     at_before, at_after = _same_keys(before, after)
     same = before["since"][at_before] == after["since"][at_after]
@@ -74,7 +74,7 @@ def change_of(before: Rows, after: Rows) -> Change | None:
     gone, fresh = np.ones(len(before), bool), np.ones(len(after), bool)
     gone[at_before[same]] = False
     fresh[at_after[same]] = False
-    users = np.unique(np.concatenate([before["user"][gone], after["user"][fresh]]))
+    users = distinct(np.concatenate([before["user"][gone], after["user"][fresh]]))
     if not len(users):
         return None
     return Change(bitmap_of(users), before[is_member(before["user"], users)], after[is_member(after["user"], users)])
@@ -103,4 +103,4 @@ def summed(rows: Rows) -> Rows:
 
 def shards_of(users: BitMap, shard_bits: int) -> NDArray[np.uint32]:
     """The shards that the users lie in."""
-    return np.unique(ids_of(users) >> shard_bits)
+    return distinct(ids_of(users) >> shard_bits)

@@ -67,18 +67,17 @@ class Trial:
         for number in range(count + 1):
             kind, path = self._file(number, rows)
             with self._server() as server:
-                patience = None if number == 0 else self._choose.uniform(0, 1.1) * seconds
-                started = time.monotonic()
-                acknowledged = self._import_until(server, kind, path, str(number), patience)
-                seconds = seconds or time.monotonic() - started
+                patience = None if number == 0 else self._choose.uniform(0, seconds)
+                acknowledged, took = self._import_until(server, kind, path, str(number), patience)
+                told = "left alone" if patience is None else f"killed after {patience:.2f} of {seconds:.2f} s"
+                seconds = took if acknowledged else seconds
             with self._server() as server:
                 self._check_import(server, number, rows, acknowledged)
                 for _ in range(2):
                     job = server.upload(kind, path, str(number))
                     self._report.equal("imports: repeated until done", job["state"], "DONE", f"{number}: {job}")
                 self._check_import(server, number, rows, acknowledged=True)
-            when = "left alone" if patience is None else f"killed after {patience:.2f} of {seconds:.2f} s"
-            self._report.say(f"import {number}, {when}: {'acknowledged' if acknowledged else 'not acknowledged'}")
+            self._report.say(f"import {number}, {told}: {'' if acknowledged else 'not '}acknowledged")
             path.unlink()
 
     def _file(self, number: int, rows: int) -> tuple[str, Path]:
@@ -99,17 +98,21 @@ class Trial:
         pq.write_table(pa.table(columns), path)
         return "memberships", path
 
-    def _import_until(self, server: Server, kind: str, path: Path, key: str, patience: float | None) -> bool:
-        """Imports, and kills the server after so many seconds; whether the import was acknowledged before."""
+    def _import_until(
+        self, server: Server, kind: str, path: Path, key: str, patience: float | None
+    ) -> tuple[bool, float]:
+        """Imports, and kills the server after so many seconds; whether the import was acknowledged before, and when."""
+        started = time.monotonic()
         if patience is not None:
             threading.Timer(patience, server.kill).start()
         try:
             done = bool(server.upload(kind, path, key)["state"] == "DONE")
-        except (httpx.TransportError, Refused):
+        except httpx.TransportError:
             done = False
+        took = time.monotonic() - started
         if patience is not None:
             server.process.wait()
-        return done
+        return done, took
 
     def _check_import(self, server: Server, number: int, rows: int, acknowledged: bool) -> None:
         """All of it or nothing; all of it when it was acknowledged; never twice."""
