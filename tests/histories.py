@@ -43,7 +43,7 @@ from bitmap_store.values import (
 from tests.expressions import expressions
 from tests.worlds import MONDAY, World
 
-USERS = [f"u{i}" for i in range(8)]
+USERS = [f"u{i}" for i in range(6)]
 EMAILS = [Identifier("email", f"{user}@x") for user in USERS[:4]]
 DAY, HOUR, MICROSECOND = timedelta(days=1), timedelta(hours=1), timedelta(microseconds=1)
 

@@ -309,8 +309,7 @@ def test_repeats_are_rejected_across_blocks_and_later_rows_replace(path: Path) -
         results = interpreted(path, HEADER + "\n".join(lines), size=size)
         cells, names, rejections = settled(results)
         assert reasons(rejections) == {
-            line: f"CONFLICT repeats line {first}"
-            for line, first in ((7, 3), (9, 5), (12, 11), (15, 14), (17, 3))
+            line: f"CONFLICT repeats line {first}" for line, first in ((7, 3), (9, 5), (12, 11), (15, 14), (17, 3))
         }
         ends = micros(dt.datetime(2030, 1, 1, tzinfo=dt.UTC))
         assert {tag: listed(part, names) for tag, part in cells.items()} == {

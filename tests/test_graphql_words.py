@@ -15,7 +15,8 @@ TAG = """{ tag(key: "spend") { name definition method scope unit owner example }
 ASSIGN = """mutation { assignTags(idempotencyKey: "k", input: [
   {user: "u1", tag: "trial", expiresAt: "2026-11-03T00:00:00Z"}, {user: "u1", tag: "vip"}]) {
   changed created alreadyApplied } }"""
-PROFILE = """{ profile(by: {userId: "u1"}) { tags { tag { key } } expiredTags { tag { key } memberships { expiresAt } } }
+PROFILE = """{ profile(by: {userId: "u1"}) { tags { tag { key } }
+  expiredTags { tag { key } memberships { expiresAt } } }
   audience(where: {tag: {key: "trial"}}) { size } }"""
 
 
@@ -37,7 +38,8 @@ async def sent(api: Api, query: str) -> Any:
 async def test_a_tag_says_what_it_means_and_how_it_is_asked(api: Api) -> None:
     await sent(
         api,
-        """mutation { defineTag(input: {key: "spend", kind: NUMBER, scale: 2, name: "Spend 高价值", definition: "All paid",
+        """mutation { defineTag(input: {key: "spend", kind: NUMBER, scale: 2, name: "Spend 高价值",
+        definition: "All paid",
         method: "sum of sales", scope: "households with a card", unit: "USD", owner: "analytics"}) { key } }""",
     )
     await sent(api, 'mutation { updateTag(key: "spend", input: {unit: "EUR"}) { key } }')
@@ -56,7 +58,9 @@ async def test_a_tag_says_what_it_means_and_how_it_is_asked(api: Api) -> None:
 
 
 async def test_what_ended_is_in_no_answer_and_still_told(api: Api) -> None:
-    await sent(api, 'mutation { a: defineTag(input: {key: "trial"}) { key } b: defineTag(input: {key: "vip"}) { key } }')
+    await sent(
+        api, 'mutation { a: defineTag(input: {key: "trial"}) { key } b: defineTag(input: {key: "vip"}) { key } }'
+    )
     assert (await sent(api, ASSIGN))["assignTags"] == {"changed": 2, "created": 1, "alreadyApplied": False}
     assert (await sent(api, ASSIGN))["assignTags"] == {"changed": 2, "created": 1, "alreadyApplied": True}
     api.clock.tick(hours=12)

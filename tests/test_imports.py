@@ -128,7 +128,10 @@ class Pair:
 
 def facts(memberships: list) -> list:  # type: ignore[type-arg]
     """Memberships without their source, which an import names after its file, and by the second."""
-    return sorted((m.tag, str(m.value), by_second(m.since), by_second(m.expires_at), str(m.score), m.units, m.count) for m in memberships)
+    return sorted(
+        (m.tag, str(m.value), by_second(m.since), by_second(m.expires_at), str(m.score), m.units, m.count)
+        for m in memberships
+    )
 
 
 def by_second(moment: datetime | None) -> str:
@@ -293,7 +296,9 @@ def test_a_table_is_a_column_a_tag(store_world: StoreWorld, tmp_path: Path) -> N
     for definition in DEFINITIONS:
         world.define_tag(definition)
     lines = ["u1,true,x,1.50", "u2,,y,", "u3,false,,2", "u1,true,x,1.50"]
-    _, job, rejected = import_here(world, csv_request("table", csv_file(tmp_path / "t.csv", "user,vip,city,spend", lines)))
+    _, job, rejected = import_here(
+        world, csv_request("table", csv_file(tmp_path / "t.csv", "user,vip,city,spend", lines))
+    )
     assert [(row.line, row.code) for row in rejected] == [(5, "CONFLICT")]
     assert job.rows_applied == 3
     assert world.members("vip") == {"u1"}

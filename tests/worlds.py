@@ -229,6 +229,10 @@ class StoreAnswers:
     def size(self, question: Question, entity: str = "user", as_of: datetime | None = None) -> int:
         return self._world.run(self._store.count([self.plan(question, entity, as_of)]))[0]
 
+    def sizes(self, questions: Sequence[Question], as_of: datetime | None = None) -> list[int]:
+        """The sizes of several audiences, asked at once."""
+        return self._world.run(self._store.count([self.plan(question, as_of=as_of) for question in questions]))
+
     def contains(
         self, question: Question, users: Sequence[str], entity: str = "user", as_of: datetime | None = None
     ) -> list[bool]:
@@ -256,6 +260,14 @@ class StoreAnswers:
         if dense is None:
             return []
         return self._world.run(self._store.tags_of(self.view.reading(entity, as_of), [dense], tags, ended=ended))[0]
+
+    def tags_of_all(self, users: Sequence[str], as_of: datetime | None = None) -> dict[str, list[Membership]]:
+        """The memberships of several users, asked at once."""
+        dense = self._world.run(self._store.resolve("user", users))
+        known = {user: each for user, each in zip(users, dense, strict=True) if each is not None}
+        tags = [tag for tag in self.catalog.tags.values() if tag.entity == "user" and not tag.is_rule]
+        found = self._world.run(self._store.tags_of(self.view.reading("user", as_of), list(known.values()), tags))
+        return {user: [] for user in users} | dict(zip(known, found, strict=True))
 
     def profile(self, user: str, entity: str = "user", as_of: datetime | None = None) -> Profile | None:
         (dense,) = self._world.run(self._store.resolve(entity, [user]))

@@ -4,8 +4,6 @@ Any number of processes may have the directory open; `view` notices what the oth
 """
 
 import asyncio
-import hashlib
-import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,36 +23,34 @@ from bitmap_store.bitmaps import ids_of, packed
 from bitmap_store.catalog import NO_VALUES, Catalog, ValueTable
 from bitmap_store.clock import Clock
 from bitmap_store.definitions import TagChange, TagDefinition
-from bitmap_store.errors import Conflict, Invalid, NotFound, Stale
+from bitmap_store.errors import Invalid, NotFound, Stale
 from bitmap_store.evaluate import cardinality, evaluate
 from bitmap_store.expression import Expression, Match
 from bitmap_store.plan import Plan, Reading, Universe
 from bitmap_store.rows import Rows
-from bitmap_store.sqlite import definitions
+from bitmap_store.sqlite import definitions, tokens
 from bitmap_store.sqlite.database import async_engine, migrate, read_connection, write_engine
 from bitmap_store.sqlite.exports import ExportColumn, Exporter
-from bitmap_store.sqlite.facts import facts_of
 from bitmap_store.sqlite.fold import ENTRIES_MAX, fold, version_at
 from bitmap_store.sqlite.jobs import ImportRequest, find_job, mark_interrupted, page_of_jobs, page_of_rejections
 from bitmap_store.sqlite.memberships import Memberships
 from bitmap_store.sqlite.names import Names
+from bitmap_store.sqlite.profiles import Facts, facts_of, memberships_of, profile_of
 from bitmap_store.sqlite.summaries import summary_of
+from bitmap_store.sqlite.tokens import TokenInfo
 from bitmap_store.sqlite.work import Workers
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.store import Page, ProfileFacts, Summary
-from bitmap_store.tables import JobRow, TokenRow
+from bitmap_store.tables import JobRow
 from bitmap_store.values import (
-    NEVER,
     Batch,
     Category,
     EntityKind,
-    Identifier,
     Job,
     Membership,
     Rejection,
     SavedAudience,
     Tag,
-    TagKind,
     WriteResult,
     micros,
     moment_of,
@@ -74,14 +70,6 @@ class StoreSettings:
     retention: timedelta = timedelta(days=30)
     cache_bytes_max: int = 512 << 20
     import_bytes_max: int = 64 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class TokenInfo:
-    """Who a token stands for and what it may do."""
-
-    name: str
-    scopes: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -158,8 +146,8 @@ class SqliteStore:
         with self._memberships.lock:  # the writer may learn of another version between two of these
             self._refresh()
             return View(
-            self._memberships.version, max(self.clock.now(), self._moment), self._horizon, self._catalog, self
-        )
+                self._memberships.version, max(self.clock.now(), self._moment), self._horizon, self._catalog, self
+            )
 
     def _refresh(self) -> None:
         with self._memberships.lock:
@@ -315,8 +303,8 @@ class SqliteStore:
         found: list[str] = self._names.names_of(kind.id, np.asarray(users, np.uint32)).to_pylist()
         return found
 
-    def _facts(self, reading: Reading) -> Callable[[list[int]], dict[int, tuple[list[Identifier], dict[str, object]]]]:
-        def facts(users: list[int]) -> dict[int, tuple[list[Identifier], dict[str, object]]]:
+    def _facts(self, reading: Reading) -> Callable[[list[int]], dict[int, Facts]]:
+        def facts(users: list[int]) -> dict[int, Facts]:
             with self._memberships.lock:
                 return facts_of(self._connection, reading, users)
 
@@ -358,7 +346,7 @@ class SqliteStore:
             zip(there, self._names.names_of(reading.entity, np.array(there, np.uint32)).to_pylist(), strict=True)
         )
         facts = await asyncio.to_thread(self._facts(reading), there)
-        return [_profile(user, names[user], facts.get(user, ([], {}))) if user in names else None for user in users]
+        return [profile_of(user, names[user], facts.get(user, ([], {}))) if user in names else None for user in users]
 
     # ------------------------------------------------------------ writes
 
@@ -479,83 +467,18 @@ class SqliteStore:
     # ------------------------------------------------------------ tokens
 
     async def create_token(self, name: str, scopes: Sequence[str]) -> str:
-        """A new secret under a name; it is not kept and cannot be shown again."""
-        secret = f"tgr_{secrets.token_urlsafe(32)}"
-
-        def create(transaction: Transaction) -> str:
-            with transaction.session() as session:
-                if session.get(TokenRow, name):
-                    raise Conflict(f"there is a token {name!r}; revoke it first or choose another name")
-                row = TokenRow(
-                    name=name, digest=_digest(secret), scopes=" ".join(sorted(scopes)), created_at=transaction.moment
-                )
-                session.add(row)
-                session.flush()
-            return secret
-
-        return await self.write(create)
+        """A new secret under a name; it is not kept and cannot be shown again. CONFLICT for a name in use."""
+        return await self.write(lambda transaction: tokens.create(transaction, name, scopes))
 
     async def tokens(self) -> list[TokenInfo]:
         """All tokens that are in force."""
-        async with AsyncSession(self._async_engine) as session:
-            rows = await session.scalars(select(TokenRow).order_by(TokenRow.name))
-            return [TokenInfo(row.name, frozenset(row.scopes.split())) for row in rows]
+        return await tokens.in_force(self._async_engine)
 
     async def revoke_token(self, name: str) -> None:
         """Ends a token at once, in every process."""
-
-        def revoke(transaction: Transaction) -> None:
-            with transaction.session() as session:
-                row = session.get(TokenRow, name)
-                if row is None:
-                    raise NotFound(f"there is no token {name!r}")
-                session.delete(row)
-                session.flush()
-
-        await self.write(revoke)
+        await self.write(lambda transaction: tokens.revoke(transaction, name))
 
     async def token(self, secret: str) -> TokenInfo | None:
         """Who a secret stands for; None when it is not in force."""
         with self._memberships.lock:
-            found = self._connection.execute(
-                "SELECT name, scopes FROM token WHERE digest = ?", (_digest(secret),)
-            ).fetchone()
-        return TokenInfo(found[0], frozenset(found[1].split())) if found else None
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _profile(user: int, name: str, facts: tuple[list[Identifier], dict[str, object]]) -> ProfileFacts:
-    return ProfileFacts(user, name, tuple(facts[0]), tuple(facts[1].items()))
-
-
-def memberships_of(tag: Tag, rows: Rows, values: ValueTable, sources: dict[int, str]) -> list[tuple[int, Membership]]:
-    """Rows of one tag as memberships with their users; the days of an EVENT are summed by value."""
-    found: list[tuple[int, Membership]] = []
-    if tag.kind is TagKind.EVENT:
-        sums: dict[tuple[int, int], tuple[int, int, int]] = {}
-        for row in rows:
-            key = (int(row["user"]), int(row["value"]))
-            since, count, last = sums.get(key, (int(row["since"]), 0, int(row["last"])))
-            sums[key] = (
-                min(since, int(row["since"])), count + int(row["count"]), max(last, int(row["last"]))
-            )  # fmt: skip
-        for (user, value), (since, count, last) in sums.items():
-            name = values.name_of(value) if value else None
-            found.append((user, Membership(tag.key, name, moment_of(since), count=count, last_at=moment_of(last))))
-        return found
-    for row in rows:
-        value, expires, score = int(row["value"]), int(row["expires"]), float(row["score"])
-        membership = Membership(
-            tag=tag.key,
-            value=values.name_of(value) if value else None,
-            since=moment_of(int(row["since"])),
-            expires_at=None if expires == NEVER else moment_of(expires),
-            source=sources.get(int(row["source"])),
-            score=None if score != score else score,
-            units=int(row["units"]) if tag.kind in (TagKind.NUMBER, TagKind.DATE) else None,
-        )
-        found.append((int(row["user"]), membership))
-    return found
+            return tokens.find(self._connection, secret)

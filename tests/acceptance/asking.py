@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -116,7 +117,7 @@ class Asking:
             return timedelta(hours=self.choose.choice(self._hours))
         return timedelta(days=self.choose.choice(self._windows))
 
-    def _window(self, chance: float) -> dict[str, datetime | timedelta]:
+    def _window(self, chance: float) -> dict[str, Any]:
         """Conditions on time: a window back from now, or bounds at midnight or late at night."""
         if self.choose.random() >= chance:
             return {}

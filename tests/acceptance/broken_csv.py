@@ -35,6 +35,7 @@ TAGS: list[Json] = [
     {"key": "rich", "rule": {"text": "spend >= 100"}},
 ]
 Row = tuple[str, ...]
+SAME = ("id", "kind", "state", "rowsRead", "rowsApplied", "rowsRejected")
 BLANK_LINES = (50, 51, 7_000)
 
 
@@ -129,6 +130,7 @@ EVENTS_BY_CONTENT: dict[str, tuple[str, Break]] = {
     "no user": ("INVALID", lambda row: ("", *row[1:])),
 }
 DUPLICATE = "duplicate line"
+COUNT_MAX = str(2**32 - 1)
 CSV_BYTES: dict[str, Callable[[bytes], bytes]] = {
     "bad UTF-8": lambda line: b"\xff\xfe" + line,
     "cut UTF-8": lambda line: b"\xe5\x8c" + line,
@@ -155,26 +157,34 @@ def broken(case: Case, share: float, by_bytes: list[str], contents: dict[str, tu
     kinds = [*by_bytes, *contents] + [DUPLICATE] * (case.columns == COLUMNS)
     rows = list(case.rows)
     bad: dict[int, tuple[str, str]] = {}
-    for place in sorted(choose.sample(range(len(rows)), int(share * len(rows)))):
+    said: dict[Row, list[int]] = {}
+    for place, row in enumerate(rows):
+        said.setdefault(subject(row), []).append(place)
+    for place in sorted(choose.sample(range(1, len(rows)), int(share * len(rows)))):
         kind = choose.choice(kinds)
         if kind == DUPLICATE:
-            source = choose.randrange(place) if place else 0
-            if source == place or source in bad or _replaced(case, source):
-                continue
-            rows[place] = rows[source]
-            bad[place] = (kind, "CONFLICT")
+            # It repeats what was last said of its subject: what is said again after something else is no duplicate.
+            source = choose.randrange(place)
+            before = [each for each in said[subject(case.rows[source])] if each < place and each not in bad]
+            if before and before[-1] == source:
+                rows[place] = rows[source]
+                bad[place] = (kind, "CONFLICT")
             continue
         # Users that only a bad row names must not come to be.
         row = (f"bad{place}", *rows[place][1:]) if choose.random() < 0.5 else rows[place]
         code, change = contents.get(kind, ("INVALID", lambda row: row))
         rows[place] = change(row)
         bad[place] = (kind, code)
+    if case.columns == EVENT_COLUMNS:
+        for number in range(10):  # each is good alone, and together they are more than a day of a user holds
+            rows += [(f"full{number}", "purchase", "MILK", "2026-04-01T10:00:00Z", count) for count in (COUNT_MAX, "1")]
+            bad[len(rows) - 1] = ("one event too many on a day", "INVALID")
     return Case(case.columns, rows, bad)
 
 
-def _replaced(case: Case, place: int) -> bool:
-    """Whether a row is of a tag of which the last one counts, so that a repetition would decide too."""
-    return case.rows[place][1] in ("city", "spend", "renewal")
+def subject(row: Row) -> Row:
+    """What a row of memberships is about: one user and tag, of a tag of several values one value."""
+    return row[:3] if row[1] == "interest" else row[:2]
 
 
 # ---------------------------------------------------------------- as files
@@ -307,7 +317,9 @@ class Trial:
             version = server.audience({"everyone": True}, "dataVersion")
             again = server.upload(self._kind, self._path, "the key", source="file")
             now = server.audience({"everyone": True}, "dataVersion")
-            self._report.equal(f"{self._name}: the key again changes nothing", (again, now), (job, version), "HTTP")
+            self._report.equal(f"{self._name}: the key again changes nothing", now, version, "HTTP")
+            same = {name: again[name] for name in SAME} == {name: job[name] for name in SAME}
+            self._report.check(f"{self._name}: the key again is the same job", same, f"{again} and {job}")
             self._check(server, job, "HTTP, again")
 
     def by_command(self) -> None:

@@ -10,6 +10,7 @@ import random
 import statistics
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -220,10 +221,15 @@ def import_all(
     with Server(store, token=token, workers=workers) as server:
         define(server)
         started = time.monotonic()
-        job = server.imported(kind, path)
-        seconds = time.monotonic() - started
+        with ThreadPoolExecutor(1) as pool:
+            importing, peak = pool.submit(server.imported, kind, path), 0
+            while not importing.done():
+                peak = max(peak, memory(server.process.pid)[0])
+                time.sleep(0.5)
+        job, seconds = importing.result(), time.monotonic() - started
         report.equal("rows of the file applied", job["rowsApplied"], memberships if long else users, form)
         report.figure(f"{form}: import, s", f"{seconds:.1f}")
+        report.figure(f"{form}: most memory while importing, MB", f"RSS {peak / 1e6:,.0f}")
         report.figure(f"{form}: memberships a second", f"{memberships / seconds:,.0f}")
     path.unlink()
     report.figure(

@@ -1,7 +1,7 @@
 """Small writes at random: what is sent as a mutation, and what it does to a world by brute force."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -116,7 +116,7 @@ def moment_units(text: str, day: bool) -> int:
 Make = Callable[[random.Random, str], Json | None]
 
 
-def write_some(server: Server, world: World, choose: random.Random, calls: int, make: dict[str, Make]) -> int:
+def write_some(server: Server, world: World, choose: random.Random, calls: int, make: Mapping[str, Make]) -> int:
     """Sends random mutations of one to twelve operations, and does the same to the world; how many operations.
 
     make: for each mutation, what gives an operation for a user (None: not for this one).

@@ -1,0 +1,61 @@
+"""Access tokens: only a digest of the secret is kept, so that the file gives nobody access."""
+
+import hashlib
+import secrets
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlmodel import select
+
+from bitmap_store.errors import Conflict, NotFound
+from bitmap_store.sqlite.writer import Transaction
+from bitmap_store.tables import TokenRow
+
+
+@dataclass(frozen=True, slots=True)
+class TokenInfo:
+    """Who a token stands for and what it may do."""
+
+    name: str
+    scopes: frozenset[str]
+
+
+def create(transaction: Transaction, name: str, scopes: Sequence[str]) -> str:
+    """A new secret of 256 random bits under a name. CONFLICT for a name in use."""
+    secret = f"tgr_{secrets.token_urlsafe(32)}"
+    with transaction.session() as session:
+        if session.get(TokenRow, name):
+            raise Conflict(f"there is a token {name!r}; revoke it first or choose another name")
+        kept = " ".join(sorted(set(scopes)))
+        session.add(TokenRow(name=name, digest=_digest(secret), scopes=kept, created_at=transaction.moment))
+        session.flush()
+    return secret
+
+
+def revoke(transaction: Transaction, name: str) -> None:
+    """Ends a token; NOT_FOUND where there is none."""
+    with transaction.session() as session:
+        row = session.get(TokenRow, name)
+        if row is None:
+            raise NotFound(f"there is no token {name!r}")
+        session.delete(row)
+        session.flush()
+
+
+async def in_force(engine: AsyncEngine) -> list[TokenInfo]:
+    """All tokens, by name."""
+    async with AsyncSession(engine) as session:
+        rows = await session.scalars(select(TokenRow).order_by(TokenRow.name))
+        return [TokenInfo(row.name, frozenset(row.scopes.split())) for row in rows]
+
+
+def find(connection: sqlite3.Connection, secret: str) -> TokenInfo | None:
+    """Who a secret stands for. Random secrets need no slow hash: there is nothing to guess."""
+    found = connection.execute("SELECT name, scopes FROM token WHERE digest = ?", (_digest(secret),)).fetchone()
+    return TokenInfo(found[0], frozenset(found[1].split())) if found else None
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
