@@ -84,7 +84,7 @@ def memberships(count: int, choose: random.Random) -> Case:
 
 def events(count: int, choose: random.Random) -> Case:
     """Good events; what repeats adds up."""
-    rows = [
+    rows: list[Row] = [
         (
             f"e{choose.randrange(count // 3)}",
             "purchase",

@@ -122,7 +122,7 @@ class DemoWorld:
             moment = datetime(2018, 1, 1, 10, tzinfo=UTC) + timedelta(days=day)
             self.world.begin(moment)
             with self.server(moment) as server:
-                make = {
+                make: dict[str, writes.Make] = {
                     "assignTags": self._an_assignment,
                     "removeTags": self._a_removal,
                     "recordEvents": self._an_event,

@@ -4,7 +4,6 @@ The clock of each step is set by TAGROAR_NOW to ten in the morning; questions ar
 at night, and what ends or is dated never falls between, so that minutes of running time decide nothing.
 """
 
-import json
 import random
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -12,15 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet as pq
 from numpy.random import Generator
 
 from tests.acceptance import writes
-from tests.acceptance.harness import Json, Report, Server, command, new_token, rfc3339
+from tests.acceptance.files import events_form, long_form, wide_form, write
+from tests.acceptance.harness import Json, Report, Server, command, new_token
 from tests.acceptance.questions import And, Node, Not, Or, Saved, Tag, text
-from tests.acceptance.world import DAY, NEVER, Definition, Ints, Rows, World, rows, seconds
+from tests.acceptance.world import DAY, Definition, Ints, Rows, World, rows, seconds
 
 START = datetime(2026, 3, 1, 10, tzinfo=UTC)
 PRESENT = datetime(2026, 3, 24, 16, tzinfo=UTC)
@@ -28,7 +25,7 @@ CLOCK_TIMES = (0, 19_049, 28_799, 41_400, 79_200, 79_201, 86_399)
 """Seconds of the day at which things end or are dated: none from the morning's writes to the evening's questions."""
 WINDOWS = (1, 2, 3, 5, 8, 13, 20, 30)
 HOURS = (50, 100)
-SETTINGS = {"retention": "P200D"}
+SETTINGS: Json = {"retention": "P200D"}
 SPECIAL = (
     "a,b",
     'say "hi"',
@@ -111,9 +108,9 @@ class MadeWorld:
         self.world = World(size, "u", special, definitions())
         self.token = new_token(self.store)
 
-    def server(self, now: datetime = PRESENT, **settings: object) -> Server:
+    def server(self, now: datetime = PRESENT) -> Server:
         """A server on the store whose clock starts at a moment."""
-        return Server(self.store, token=self.token, now=now, **SETTINGS | settings)
+        return Server(self.store, token=self.token, now=now, **SETTINGS)
 
     def build(self) -> None:
         """All steps."""
@@ -208,7 +205,7 @@ class MadeWorld:
             "mail list": self._rows("mail list", 0.1, 0.8, 0.3),
             "会员等级": self._rows("会员等级", 0.2, 1, 0.5, names=("bronze", "silver", "gold", "iron"), ends=True),
         }
-        return self._import(server, parts, "replaced.ndjson", replace=True)
+        return self._import(server, parts, "replaced.ndjson", mode="replace")
 
     def _more_events(self, server: Server) -> str:
         return self._import_events(server, 0.3, 1, "events.csv")
@@ -223,7 +220,7 @@ class MadeWorld:
         return self._import_wide(server, parts, "changed.parquet")
 
     def _small_writes(self, server: Server, calls: int) -> str:
-        make = {
+        make: dict[str, writes.Make] = {
             "assignTags": self._an_assignment,
             "removeTags": self._a_removal,
             "recordEvents": self._an_event,
@@ -268,7 +265,8 @@ class MadeWorld:
     def _moments(self, count: int, low: int, high: int) -> Ints:
         """Seconds on days from `low` to `high` after the start, at the times of day that are safe."""
         days = self._draw.integers(low, high, count) + seconds(START) // DAY
-        return days * DAY + np.array(CLOCK_TIMES)[self._draw.integers(0, len(CLOCK_TIMES), count)]
+        found: Ints = days * DAY + np.array(CLOCK_TIMES)[self._draw.integers(0, len(CLOCK_TIMES), count)]
+        return found
 
     def _money(self, count: int) -> Ints:
         return np.minimum(self._draw.lognormal(9, 1.2, count), 2e9).astype(np.int64) - 1_000
@@ -279,38 +277,22 @@ class MadeWorld:
     def _second(self, count: int) -> Ints:
         return self._moments(count, -40, 40)
 
-    # ------------------------------------------------------------ files
+    # ------------------------------------------------------------ importing
 
-    def _columns(self, key: str, made: Rows) -> dict[str, pa.Array]:
-        """What rows of one tag say, as the long form has it."""
-        tag = self.world.tags[key]
-        never = pa.array(made["expires"] == NEVER)
-        found = {
-            "user": self.world.names(made["user"]),
-            "tag": pa.array([key]).take(pa.array(np.zeros(len(made), np.int32))),
-            "score": pc.if_else(pa.array(made["score"] < 0), None, pa.array(made["score"] / 100)),
-            "expires_at": pc.if_else(never, None, _moments_of(made["expires"])),
-        }
-        return found | _content(tag, made)
-
-    def _import(self, server: Server | None, parts: dict[str, Rows], name: str, replace: bool = False) -> str:
+    def _import(self, server: Server | None, parts: dict[str, Rows], name: str, mode: str = "merge") -> str:
         """The long form, by HTTP, or without a server by the command line."""
         path = self._files / name
-        tables = [pa.table(self._columns(key, made)) for key, made in parts.items()]
-        table = pa.concat_tables(tables, promote_options="default")
-        if name.endswith("ndjson"):
-            _write_ndjson(table, path)
-        else:
-            pq.write_table(table, path)
+        table = long_form(self.world, parts)
+        write(table, path)
         if server is not None:
-            server.imported("memberships", path, mode="replace" if replace else "merge")
+            server.imported("memberships", path, mode=mode)
         else:
-            done = command(self.store, "import", "memberships", str(path), now=self._now, **SETTINGS)
+            done = command(self.store, "import", "memberships", str(path), "--mode", mode, now=self._now, **SETTINGS)
             if done.returncode or "+ 0 rejected" not in done.stdout:
                 raise RuntimeError(f"{done.stdout}\n{done.stderr}")
         path.unlink()
         for key, made in parts.items():
-            self.world.merge(key, made, replace)
+            self.world.merge(key, made, replace=mode == "replace")
         return f"{table.num_rows:,} memberships from {name}" + (" by the command line" if server is None else "")
 
     @property
@@ -321,24 +303,12 @@ class MadeWorld:
         path = self._files / name
         users = np.unique(np.concatenate([made["user"] for made in parts.values()]))
         self._draw.shuffle(users)
-        place = np.zeros(self.world.count, np.int64)
-        place[users] = np.arange(len(users))
-        columns = {"user": self.world.names(users)}
-        for key, made in parts.items():
-            (said,) = _content(self.world.tags[key], made).values() or (pa.array(np.ones(len(made), bool)),)
-            index = np.full(len(users), -1)
-            index[place[made["user"]]] = np.arange(len(made))
-            columns[key] = said.take(pa.array(index, mask=index < 0))
-        table = pa.table(columns)
-        if name.endswith("csv"):
-            pyarrow.csv.write_csv(table, path)
-        else:
-            pq.write_table(table, path)
+        write(wide_form(self.world, parts, users), path)
         server.imported("table", path)
         path.unlink()
         for key, made in parts.items():
             self.world.merge(key, made)
-        return f"{table.num_rows:,} wide rows from {name}"
+        return f"{len(users):,} wide rows from {name}"
 
     def _import_events(self, server: Server, low: float, high: float, name: str) -> str:
         path, tables = self._files / name, []
@@ -350,23 +320,10 @@ class MadeWorld:
             value = np.where(self._draw.random(count) < 0.05, -1, np.array(places)[picked])
             at = self._moments(count, -90, self.world.moments[-1] // DAY - seconds(START) // DAY)
             times = self._draw.geometric(0.7, count)
-            tables.append(
-                pa.table(
-                    {
-                        "user": self.world.names(users),
-                        "tag": pa.repeat(key, count),
-                        "value": pa.array(self.world.tags[key].values).take(pa.array(value, mask=value < 0)),
-                        "at": _moments_of(at),
-                        "count": pa.array(times),
-                    }
-                )
-            )
+            tables.append(events_form(self.world, key, users, value, at, times))
             self.world.merge(key, self._by_day(key, users, value, at, times))
         table = pa.concat_tables(tables)
-        if name.endswith("csv"):
-            pyarrow.csv.write_csv(table, path)
-        else:
-            pq.write_table(table, path)
+        write(table, path)
         server.imported("events", path)
         path.unlink()
         return f"{table.num_rows:,} events from {name}"
@@ -391,7 +348,8 @@ class MadeWorld:
         key = choose.choice(
             [key for key, tag in self.world.tags.items() if tag.kind != "EVENT" and not tag.rule and not tag.rules]
         )
-        tag, operation = self.world.tags[key], {"user": user, "tag": key}
+        tag = self.world.tags[key]
+        operation: Json = {"user": user, "tag": key}
         ends = [START + timedelta(days=choose.randrange(20, 60), hours=choose.choice((-9, 13)))]
         if tag.kind == "CHOICES" and choose.random() < 0.3:
             operation["values"] = choose.sample(tag.values, choose.randint(1, 3))
@@ -417,32 +375,3 @@ class MadeWorld:
         operation: Json = {"user": user, "tag": key, "at": f"{day:%Y-%m-%d}T05:17:29Z"}
         operation |= {"value": choose.choice(self.world.tags[key].values)} if choose.random() < 0.8 else {}
         return operation | ({"count": choose.randint(1, 5)} if choose.random() < 0.5 else {})
-
-
-def _moments_of(numbers: Ints) -> pa.Array:
-    return pa.array(numbers.astype("datetime64[s]")).cast(pa.timestamp("s", "UTC"))
-
-
-def _content(tag: Definition, made: Rows) -> dict[str, pa.Array]:
-    """The column that says what of the tag, by its name in the long form."""
-    match tag.kind:
-        case "CHOICE" | "CHOICES":
-            codes = pa.DictionaryArray.from_arrays(pa.array(made["value"].astype(np.int32)), pa.array(tag.values))
-            return {"value": codes.cast(pa.string())}
-        case "NUMBER":
-            return {"number": pa.array(made["units"] / 10**tag.scale if tag.scale else made["units"])}
-        case "DATE" if tag.day:
-            return {"date": pa.array(made["units"].astype("datetime64[D]")).cast(pa.string())}
-        case "DATE":
-            return {"date": pc.strftime(_moments_of(made["units"]), "%Y-%m-%dT%H:%M:%SZ")}
-    return {}
-
-
-def _write_ndjson(table: pa.Table, path: Path) -> None:
-    """One object a row, nulls left out here and there as people do."""
-    with path.open("w") as file:
-        for batch in table.to_batches(50_000):
-            for row in batch.to_pylist():
-                row["expires_at"] = row["expires_at"] and rfc3339(row["expires_at"])
-                said = {name: cell for name, cell in row.items() if cell is not None}
-                file.write(json.dumps(said, ensure_ascii=False) + "\n")

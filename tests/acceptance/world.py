@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import reduce
 from math import ceil
 from typing import Any
 
@@ -113,9 +114,8 @@ class World:
         """The users of these names; -1 where there is none."""
         regular = pc.match_substring_regex(names, f"^{self._prefix}(0|[1-9][0-9]{{0,8}})$")
         digits = pc.if_else(regular, names, f"{self._prefix}0")
-        found = (
-            pc.utf8_slice_codeunits(digits, len(self._prefix)).cast(pa.int64()).to_numpy(zero_copy_only=False).copy()
-        )
+        plain = pc.utf8_slice_codeunits(digits, len(self._prefix)).cast(pa.int64())
+        found: Ints = plain.to_numpy(zero_copy_only=False).copy()
         odd = np.flatnonzero(~regular.to_numpy(zero_copy_only=False))
         found[odd] = [self._numbers.get(name, -1) for name in names.take(pa.array(odd)).to_pylist()]
         found[found >= self.count] = -1
@@ -241,9 +241,9 @@ class World:
             case Not(of):
                 return self.bits(Everyone(), moment) & ~self.bits(of, moment)
             case And(of):
-                return np.bitwise_and.reduce([self.bits(child, moment) for child in of])
+                return reduce(np.bitwise_and, (self.bits(child, moment) for child in of))
             case Or(of):
-                return np.bitwise_or.reduce([self.bits(child, moment) for child in of])
+                return reduce(np.bitwise_or, (self.bits(child, moment) for child in of))
             case AtLeast(count, of):
                 total = np.zeros(self.count, np.uint8)
                 for child in of:
@@ -322,17 +322,14 @@ def _compared(units: Ints, compare: tuple[str, str], scale: int) -> NDArray[np.b
     """Exact: the number is brought to whole units above or below it."""
     exact = Decimal(compare[1]).scaleb(scale)
     low, high = int(exact.to_integral_value("ROUND_FLOOR")), int(exact.to_integral_value("ROUND_CEILING"))
-    match compare[0]:
-        case "eq":
-            return (units == low) & (low == high)
-        case "gt":
-            return units > low
-        case "gte":
-            return units >= high
-        case "lt":
-            return units < high
-        case _:
-            return units <= low
+    ways: dict[str, NDArray[np.bool_]] = {
+        "eq": (units == low) & (low == high),
+        "gt": units > low,
+        "gte": units >= high,
+        "lt": units < high,
+        "lte": units <= low,
+    }
+    return ways[compare[0]]
 
 
 def _dated(tag: Tag, definition: Definition, units: Ints, now: int) -> NDArray[np.bool_]:

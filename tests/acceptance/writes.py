@@ -12,6 +12,7 @@ from tests.acceptance.world import DAY, NEVER, NO_SCORE, ROW, World, seconds
 
 Key = tuple[int, int]
 Row = tuple[int, ...]
+NOTHING: Row = (0,) * len(ROW.names or ())
 CALLS = {
     "assignTags": "mutation($i: [TagAssignment!]!) { r: assignTags(input: $i) { changed created } }",
     "removeTags": "mutation($i: [TagRemoval!]!) { r: removeTags(input: $i) { changed created } }",
@@ -86,7 +87,7 @@ class Edits:
         self._created.add(user)
         value = -1 if "value" not in operation else world.places(key, [operation["value"]])[operation["value"]]
         at = seconds(datetime.fromisoformat(operation["at"]))
-        old = mine.get((value, at // DAY), (0,) * len(ROW))
+        old = mine.get((value, at // DAY), NOTHING)
         valid_for = world.tags[key].valid_for
         expires = NEVER if valid_for is None else max(at + valid_for, old[4])
         count = old[6] + operation.get("count", 1)
