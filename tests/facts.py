@@ -132,7 +132,7 @@ class Draft:
             try:
                 self._operate(users.get(operation.user), operation, batch.source)
             except TagroarError as error:
-                raise error.within(f"input.{i}")
+                raise error.within(f"input.{i}") from None
 
     def keep_only(self, said: Collection[tuple[str, str, str | None]]) -> None:
         """Ends all memberships of the tags named other than those said, by tag, user and value."""

@@ -131,7 +131,7 @@ class Oracle:
         return result
 
     def import_rows(self, rows: Sequence[Assign | Event], *, replace: bool = False) -> WriteResult:
-        """What an import of these rows from a source "file" does: one version. replace: their tags hold what they say, and no more."""
+        """What an import of these rows from a source "file" does: one version. replace: their tags hold no more."""
         latest, now = self.versions[-1], self.clock.now()
         draft = Draft(latest.of("user"), now, self.timezone, self.catalog.tag, self._declare)
         draft.apply(Batch("user", tuple(rows), source="file"))
