@@ -1,20 +1,15 @@
 """Changing the catalog: entity kinds, categories, tags and saved audiences. Reading it: `catalog.py`, `saved.py`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
 
 from bitmap_store import TagChange, TagDefinition
 from bitmap_store.text import render
 from bitmap_store.values import (
     Category,
-    DatePrecision,
     EntityKind,
     SavedAudience,
-    Sensitivity,
     Tag,
-    TagKind,
-    TagOrigin,
     ValueRule,
     WriteResult,
 )
@@ -23,46 +18,11 @@ from resolvers.context import Context
 
 
 @dataclass(frozen=True, slots=True)
-class NewTag:
-    """What `defineTag` asks for, its rules still as they were sent."""
+class Rules:
+    """The rules of a definition as they were sent: one, or one for each value."""
 
-    key: str
-    name: str | None = None
-    kind: TagKind = TagKind.FLAG
-    entity: str = "user"
-    category: str | None = None
-    values: tuple[str, ...] | None = None
-    hierarchical: bool = False
-    scale: int = 0
-    precision: DatePrecision = DatePrecision.SECOND
-    definition: str | None = None
-    rule: Asked | None = None
-    rules: tuple[tuple[str, Asked], ...] | None = None
-    valid_for: timedelta | None = None
-    origin: TagOrigin | None = None
-    sensitivity: Sensitivity = Sensitivity.INTERNAL
-    owner: str | None = None
-    method: str | None = None
-    scope: str | None = None
-    unit: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ChangedTag:
-    """What `updateTag` asks for; None leaves a field as it is."""
-
-    name: str | None = None
-    category: str | None = None
-    add_values: tuple[str, ...] | None = None
-    definition: str | None = None
-    rule: Asked | None = None
-    rules: tuple[tuple[str, Asked], ...] | None = None
-    valid_for: timedelta | None = None
-    sensitivity: Sensitivity | None = None
-    owner: str | None = None
-    method: str | None = None
-    scope: str | None = None
-    unit: str | None = None
+    one: Asked | None = None
+    of_values: tuple[tuple[str, Asked], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,52 +51,30 @@ async def define_category(context: Context, key: str, name: str | None, parent: 
     return found
 
 
-async def define_tag(context: Context, new: NewTag) -> Tag:
+async def define_tag(context: Context, definition: TagDefinition, rules: Rules) -> Tag:
     """The tag; CONFLICT where there is another of this key, the tag itself where it is the same."""
     context.viewer.require("define")
-    definition = TagDefinition(
-        key=new.key,
-        name=new.name,
-        kind=new.kind,
-        entity=context.view.catalog.entity(new.entity, argument="input.entity").key,
-        category=new.category,
-        values=new.values,
-        hierarchical=new.hierarchical,
-        scale=new.scale,
-        precision=new.precision,
-        definition=new.definition,
-        rule=None if new.rule is None else text_of(context, new.rule, new.entity),
-        rules=_rules(context, new.rules or (), new.entity),
-        valid_for=new.valid_for,
-        origin=new.origin,
-        sensitivity=new.sensitivity,
-        owner=new.owner,
-        method=new.method,
-        scope=new.scope,
-        unit=new.unit,
+    entity = context.view.catalog.entity(definition.entity, argument="input.entity").key
+    tag = await context.store.define_tag(
+        replace(
+            definition,
+            entity=entity,
+            rule=None if rules.one is None else text_of(context, rules.one, entity),
+            rules=_rules(context, rules.of_values or (), entity),
+        )
     )
-    tag = await context.store.define_tag(definition)
     context.refresh()
     return tag
 
 
-async def update_tag(context: Context, key: str, changed: ChangedTag, if_version: int | None) -> Tag:
+async def update_tag(context: Context, key: str, change: TagChange, rules: Rules, if_version: int | None) -> Tag:
     """The tag with the change; CONFLICT unless it has the version `if_version`."""
     context.viewer.require("define")
     entity = context.view.catalog.tag(key, argument="key").entity
-    change = TagChange(
-        name=changed.name,
-        category=changed.category,
-        add_values=changed.add_values,
-        definition=changed.definition,
-        rule=None if changed.rule is None else text_of(context, changed.rule, entity),
-        rules=None if changed.rules is None else _rules(context, changed.rules, entity),
-        valid_for=changed.valid_for,
-        sensitivity=changed.sensitivity,
-        owner=changed.owner,
-        method=changed.method,
-        scope=changed.scope,
-        unit=changed.unit,
+    change = replace(
+        change,
+        rule=None if rules.one is None else text_of(context, rules.one, entity),
+        rules=None if rules.of_values is None else _rules(context, rules.of_values, entity),
     )
     tag = await context.store.update_tag(key, change, if_version)
     context.refresh()

@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import strawberry
 
+from bitmap_store import TagChange, TagDefinition
 from resolvers.asked import Asked
-from resolvers.definitions import ChangedTag, NewAudience, NewTag
+from resolvers.definitions import NewAudience, Rules
 from schema.enums import DatePrecision, Sensitivity, TagKind, TagOrigin
 from schema.inputs import texts
 from schema.shapes import Raw, shape, shown
@@ -32,8 +33,8 @@ class ValueRule:
     where: AudienceWhere = shown("Who has it; of a CHOICE the first rule that holds decides.")
 
 
-def _read_new_tag(raw: Raw, place: str) -> NewTag:
-    return NewTag(
+def _read_new_tag(raw: Raw, place: str) -> tuple[TagDefinition, Rules]:
+    definition = TagDefinition(
         key=raw["key"],
         name=raw.get("name"),
         kind=raw["kind"],
@@ -44,8 +45,6 @@ def _read_new_tag(raw: Raw, place: str) -> NewTag:
         scale=raw["scale"],
         precision=raw["precision"],
         definition=raw.get("definition"),
-        rule=_rule(raw, place),
-        rules=_rules(raw, place),
         valid_for=raw.get("validFor"),
         origin=raw.get("origin"),
         sensitivity=raw["sensitivity"],
@@ -54,11 +53,12 @@ def _read_new_tag(raw: Raw, place: str) -> NewTag:
         scope=raw.get("scope"),
         unit=raw.get("unit"),
     )
+    return definition, Rules(_rule(raw, place), _rules(raw, place))
 
 
 @shape("A tag to be.", _read_new_tag)
 class DefineTagInput:
-    """Becomes a `NewTag`."""
+    """Becomes a `TagDefinition` and its `Rules`."""
 
     key: str = shown("The key; one name space for all entities.")
     name: str | None = shown("The name for people; the key unless given.")
@@ -81,14 +81,12 @@ class DefineTagInput:
     unit: str | None = shown("What a number or a count of it counts.")
 
 
-def _read_changed_tag(raw: Raw, place: str) -> ChangedTag:
-    return ChangedTag(
+def _read_changed_tag(raw: Raw, place: str) -> tuple[TagChange, Rules]:
+    change = TagChange(
         name=raw.get("name"),
         category=raw.get("category"),
         add_values=texts(raw.get("addValues")),
         definition=raw.get("definition"),
-        rule=_rule(raw, place),
-        rules=_rules(raw, place),
         valid_for=raw.get("validFor"),
         sensitivity=raw.get("sensitivity"),
         owner=raw.get("owner"),
@@ -96,11 +94,12 @@ def _read_changed_tag(raw: Raw, place: str) -> ChangedTag:
         scope=raw.get("scope"),
         unit=raw.get("unit"),
     )
+    return change, Rules(_rule(raw, place), _rules(raw, place))
 
 
 @shape("What is to change of a tag. What is absent or null stays as it is.", _read_changed_tag)
 class UpdateTagInput:
-    """Becomes a `ChangedTag`."""
+    """Becomes a `TagChange` and its `Rules`."""
 
     name: str | None = shown("The name for people.")
     category: str | None = shown("The key of the category it is in.")

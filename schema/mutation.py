@@ -4,6 +4,7 @@ from typing import Annotated, NoReturn
 
 import strawberry
 
+from bitmap_store import TagChange, TagDefinition
 from bitmap_store import values as plain
 from resolvers import answers, definitions, jobs, writes
 from resolvers.later import later
@@ -84,21 +85,21 @@ class Mutation:
     @answer(Tag | None, "Defines a tag; the same definition again gives the tag, another of its key is CONFLICT.")
     @staticmethod
     async def define_tag(
-        info: Info, input: Annotated[definitions.NewTag, argument(DefineTagInput, "The tag.")]
+        info: Info, input: Annotated[tuple[TagDefinition, definitions.Rules], argument(DefineTagInput, "The tag.")]
     ) -> plain.Tag:
         """See the description."""
-        return await definitions.define_tag(info.context, input)
+        return await definitions.define_tag(info.context, *input)
 
     @answer(Tag | None, "Changes the definition of a tag.")
     @staticmethod
     async def update_tag(
         info: Info,
         key: Key,
-        input: Annotated[definitions.ChangedTag, argument(UpdateTagInput, "What is to change.")],
+        input: Annotated[tuple[TagChange, definitions.Rules], argument(UpdateTagInput, "What is to change.")],
         if_version: IfVersion = None,
     ) -> plain.Tag:
         """See the description."""
-        return await definitions.update_tag(info.context, key, input, if_version)
+        return await definitions.update_tag(info.context, key, *input, if_version)
 
     @answer(WriteResult | None, "Deletes a tag and its memberships; CONFLICT, naming them, while others use it.")
     @staticmethod

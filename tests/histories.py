@@ -179,6 +179,22 @@ def batches(most: int = 6) -> SearchStrategy[tuple[Operation, ...]]:
     return st.lists(operations(), min_size=1, max_size=most).map(tuple)
 
 
+def said_of(key: str) -> SearchStrategy[list[Assign]]:
+    """What a file may say of a FLAG, CHOICE or CHOICES tag: each thing once."""
+    row = st.builds(Assign, st.sampled_from(USERS), st.just(key), st.sampled_from(CHOICES.get(key, [None])))
+    return st.lists(
+        row, min_size=2, max_size=6, unique_by=lambda each: (each.user, each.value) if key == "likes" else each.user
+    )
+
+
+def late_writes(key: str) -> SearchStrategy[tuple[Operation, ...]]:
+    """Writes to the tag that a file is about."""
+    user, values = st.sampled_from(USERS), CHOICES.get(key)
+    write = st.builds(Assign, user, st.just(key), st.sampled_from(values or [None]), source=st.just("late"))
+    remove = st.builds(Remove, user, st.just(key))
+    return st.lists(write | remove, min_size=1, max_size=4).map(tuple)
+
+
 BAD_OPERATIONS: list[Operation] = [
     Assign("u0", "vip", value="x"),
     Assign("u0", "city", value="line\nbreak"),

@@ -23,15 +23,16 @@ from bitmap_store.expression import Everyone, Expression, Match
 from bitmap_store.language import render
 from bitmap_store.values import Assign, Batch, Event, Operation
 from tests.histories import (
-    CHOICES,
     USERS,
     bad_batches,
     batches,
     define,
     events,
+    late_writes,
     moved_operations,
     moved_question,
     questions,
+    said_of,
 )
 from tests.worlds import (
     MONDAY,
@@ -51,15 +52,10 @@ EDGES = [0, 2**16 - 2, 2**16 - 4, 2**20 - 2, 2**20 - 5]
 
 BATCHES, SMALL, BAD = batches(), batches(3), bad_batches()
 QUESTIONS, SHORT = st.lists(questions(), min_size=1, max_size=2), questions(3)
-SAID = st.sampled_from(["vip", "warm", "city", "likes", "size"]).flatmap(
-    lambda key: st.lists(
-        st.builds(Assign, st.sampled_from(USERS), st.just(key), st.sampled_from(CHOICES.get(key, [None]))),
-        min_size=1,
-        max_size=6,
-        unique_by=lambda row: (row.user, row.value) if key == "likes" else row.user,
-    )
+IMPORTED = st.sampled_from(["vip", "warm", "city", "likes", "size"]).flatmap(
+    lambda key: st.tuples(said_of(key), st.just(()) | late_writes(key))
 )
-"""What a file says of one tag, each thing once."""
+"""What a file says of one tag, each thing once, and what is written to that tag while it is imported."""
 
 HAPPENED = st.lists(
     events().filter(lambda event: event.at is not None),
@@ -202,18 +198,13 @@ class History(RuleBasedStateMachine):
         self.worlds = [self.opened(directory), self.opened(directory)]
         self.ask(data)
 
-    @rule(data=st.data(), said=SAID, operations=SMALL, by=BY, only=st.booleans(), late=st.booleans())
+    @rule(data=st.data(), imported=IMPORTED, by=BY, only=st.booleans())
     def import_memberships(
-        self,
-        data: st.DataObject,
-        said: list[Assign],
-        operations: tuple[Operation, ...],
-        by: int,
-        only: bool,
-        late: bool,
+        self, data: st.DataObject, imported: tuple[list[Assign], tuple[Operation, ...]], by: int, only: bool
     ) -> None:
         """A file of one tag; some users may be written while the import is at work."""
-        self.bulk("memberships", said, by, only, self.batch(operations if late else ()))
+        said, late = imported
+        self.bulk("memberships", said, by, only, self.batch(late))
         self.ask(data)
 
     @rule(data=st.data(), said=HAPPENED, operations=SMALL, by=BY, late=st.booleans())
