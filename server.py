@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -108,6 +109,8 @@ def with_store(
         return asyncio.run(run())
     except TagroarError as error:
         fail(error)
+    except OSError as error:
+        fail(Invalid(f"{error.filename}: {error.strerror}" if error.filename else str(error)))
 
 
 def fail(error: TagroarError) -> NoReturn:
@@ -234,7 +237,7 @@ def import_file(
             steps = Steps(progress)
             async for now in store.job_changes(job.id):
                 steps(file.name, 1.0 if now.state is JobState.DONE else now.progress or 0.0, now.rows_read)
-                job = now
+                job = replace(now, already_applied=job.already_applied)
         for row in await store.rejections(job.id, limit=20):
             err.print(f"line {row.line}: {row.code}: {row.message}", markup=False, soft_wrap=True, highlight=False)
         if job.rows_rejected > 20:
@@ -244,7 +247,8 @@ def import_file(
     job = with_store(config, run)
     rows = f"{job.rows_read:,} rows read = {job.rows_applied:,} applied + {job.rows_rejected:,} rejected"
     sentence = rows if job.state is JobState.DONE else job.error
-    out.print(f"{job.state.value}: {sentence}", markup=False, soft_wrap=True, highlight=False)
+    before = " (already applied before, with this key)" if job.already_applied else ""
+    out.print(f"{job.state.value}: {sentence}{before}", markup=False, soft_wrap=True, highlight=False)
     raise typer.Exit(EXIT_CODES[job.state.value])
 
 

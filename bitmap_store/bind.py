@@ -84,6 +84,18 @@ def local_day(microseconds: int, timezone: ZoneInfo) -> int:
 _EPOCH = date(1970, 1, 1).toordinal()
 
 
+def event_day(moment: datetime, timezone: ZoneInfo, *, before: bool = False) -> int:
+    """The first day of events at or after a moment, or the last day `before` it.
+
+    A date alone, which is midnight UTC, means the day of that date wherever the days of events begin; so
+    spans of dates line up without gap or overlap. Any other moment means the local day on which it falls.
+    """
+    days, rest = divmod(micros(moment), DAY_SECONDS * MICROSECONDS)
+    if rest == 0:
+        return days - before
+    return local_day(micros(moment) - before, timezone)
+
+
 def days_of(duration: timedelta) -> int:
     """Whole days that cover a duration; windows of events count in them."""
     return ceil(duration / timedelta(days=1))
@@ -120,6 +132,8 @@ class Binder:
                 raise Unavailable(f"audiences by {name!r} come with a later version", argument=f"{place}.{name}")
             if isinstance(node, Match | Saved | Users | Part):
                 self._node(node, reading, place, ())
+            if isinstance(node, At):
+                self._then(node, place)
         self._nodes = 0
         return Plan(reading, self._node(simplify(expression), reading, argument, ()))
 
@@ -141,17 +155,23 @@ class Binder:
             case Saved(key):
                 return self._saved(key, reading, place, within)
             case Users(ids, id_kind):
-                found = self._dense_of(ids, id_kind)
-                return Listed(tuple(sorted({dense for dense in found if dense is not None})))
-            case At(as_of, of):
                 try:
-                    then = self._reading_at(as_of)
+                    found = self._dense_of(ids, id_kind)
                 except TagroarError as error:
-                    raise error.within(f"{place}.at") from None
+                    raise error.within(f"{place}.users") from None
+                return Listed(tuple(sorted({dense for dense in found if dense is not None})))
+            case At(_, of):
+                then = self._then(node, place)
                 return AsOf(then, self._node(of, then, place, within))
             case Part(seed, start, end):
                 return Slice(seed, round(start * HASH_SPACE), round(end * HASH_SPACE))
         raise Unavailable(f"{type(node).__name__} comes with a later version", argument=place)
+
+    def _then(self, node: At, place: str) -> Reading:
+        try:
+            return self._reading_at(node.as_of)
+        except TagroarError as error:
+            raise error.within(f"{place}.at") from None
 
     def _conjunction(self, node: And | Not, reading: Reading, place: str, within: tuple[str, ...]) -> Node:
         operands = node.of if isinstance(node, And) else (node,)
@@ -174,7 +194,11 @@ class Binder:
         if name in within:
             circle = " -> ".join((*within[within.index(name) :], name))
             raise Invalid(f"the definition goes round in a circle: {circle}", argument=place)
-        return self._node(simplify(kept_expression(text)), reading, place, (*within, name))
+        expression = kept_expression(text)
+        for _, node in walk(expression):
+            if isinstance(node, At):  # it was near enough when it was saved
+                self._then(node, place)
+        return self._node(simplify(expression), reading, place, (*within, name))
 
     # ------------------------------------------------------------ one tag
 
@@ -205,7 +229,7 @@ class Binder:
         for given, allowed, argument, what in refused:
             if given is not None and not allowed:
                 name = argument or _ARGUMENTS["operator"][match.operator or Operator.EQ]
-                raise Invalid(f"{tag.key!r} is a {kind} tag and takes no {what}", argument=f"{place}.{name}")
+                raise Invalid(f"{tag.key!r} is of kind {kind} and takes no {what}", argument=f"{place}.{name}")
         if tag.is_rule:
             windows = ("after", "before", "within", "skip", "ahead", "times", "min_score")
             for name in windows:
@@ -255,8 +279,8 @@ class Binder:
 
     def _event(self, match: Match, tag: Tag, reading: Reading, place: str) -> Node:
         values = self._values(match, tag, place)
-        first = local_day(micros(match.after), self._timezone) if match.after else None
-        last = local_day(micros(match.before) - 1, self._timezone) if match.before else None
+        first = event_day(match.after, self._timezone) if match.after else None
+        last = event_day(match.before, self._timezone, before=True) if match.before else None
         if match.within:
             today = local_day(reading.moment, self._timezone)
             first = _latest(first, today - days_of(match.within) + 1)

@@ -78,11 +78,11 @@ def check_definition(definition: TagDefinition, catalog: Catalog) -> None:
         catalog.category(definition.category, argument="input.category")
     _check_texts(*(getattr(definition, name) for name in WORDS))
     if definition.values is not None and kind not in VALUED_KINDS:
-        raise Invalid(f"a {kind} tag has no values", argument="input.values")
+        raise Invalid(f"a tag of kind {kind} has no values", argument="input.values")
     if definition.values is not None and len(definition.values) > VALUES_MAX:
         raise Invalid(f"a definition lists at most {VALUES_MAX} values", argument="input.values")
     if definition.hierarchical and kind not in VALUED_KINDS:
-        raise Invalid(f"a {kind} tag has no values to form a hierarchy", argument="input.hierarchical")
+        raise Invalid(f"a tag of kind {kind} has no values to form a hierarchy", argument="input.hierarchical")
     if not 0 <= definition.scale <= SCALE_MAX:
         raise Invalid(f"a scale lies within 0..{SCALE_MAX}", argument="input.scale")
     if definition.scale and kind is not TagKind.NUMBER:

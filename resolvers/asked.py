@@ -11,6 +11,11 @@ from bitmap_store.language import TEXT_BYTES_MAX, parse
 from bitmap_store.lexer import Kind, located, tokens
 
 
+def names_users(expression: Expression) -> bool:
+    """Whether an expression lists users itself, so that its text says who they are."""
+    return any(isinstance(node, Users) for _, node in walk(expression))
+
+
 @dataclass(frozen=True, slots=True)
 class Detour:
     """A part of the expression whose path is not the path it was sent at; `text` holds it if it was a text."""
@@ -39,7 +44,7 @@ class Asked:
     @property
     def names_users(self) -> bool:
         """Whether it lists users, so that its size says who is in."""
-        return any(isinstance(node, Users) for _, node in walk(self.expression))
+        return names_users(self.expression)
 
     def place(self, error: TagroarError) -> TagroarError:
         """The error of a part of the expression, with its argument as it was sent, and its place in a text."""

@@ -16,6 +16,7 @@ from resolvers.context import Context
 
 IMPORT_KINDS = ("memberships", "table", "profiles", "events")
 FORMATS: tuple[Format, ...] = ("csv", "ndjson", "parquet")
+EXPORT_FORMATS = (*FORMATS, "roaring")
 MODES = ("merge", "replace")
 COLUMNS_MAX = 1_000
 S = TypeVar("S", bound=str)
@@ -46,7 +47,9 @@ def import_request(context: Context, kind: str, path: Path, format_: str, option
             raise Invalid(_unknown("option", name, known), argument=name)
     mode = one_of(options.get("mode", "merge"), MODES, "mode")
     if mode == "replace" and kind not in ("memberships", "table"):
-        raise Invalid(f"importing {kind} adds to what is there; mode=replace is for memberships", argument="mode")
+        raise Invalid(
+            f"importing {kind} adds to what is there; mode=replace is for memberships and tables", argument="mode"
+        )
     define = truth(options.get("define", "0"), "define")
     if define:
         context.viewer.require("define")
@@ -96,7 +99,7 @@ def export(context: Context, asked: Asked, options: Mapping[str, str]) -> Export
         if name not in known:
             raise Invalid(_unknown("parameter", name, known), argument=name)
     wanted = options.get("format", "csv")
-    format_ = None if wanted == "roaring" else one_of(wanted, FORMATS, "format")
+    format_ = None if one_of(wanted, EXPORT_FORMATS, "format") == "roaring" else one_of(wanted, FORMATS, "format")
     entity = options.get("entity", "user")
     as_of = None if "asOf" not in options else moment(options["asOf"], "asOf")
     question = ask(context, asked, entity, as_of, options.get("purpose"))
@@ -119,6 +122,10 @@ def export_columns(
         raise Invalid("a column is named twice", argument="columns")
     if id_kind is not None and f"id:{id_kind}" not in names:
         names.insert(0, f"id:{id_kind}")
+    for name in names:
+        if name.startswith("id:"):
+            argument = "columns" if "columns" in options else "id_kind"
+            context.store.check_id_kind(entity, name.removeprefix("id:"), argument=argument)
     return [_column(context, name, entity, reading) for name in names]
 
 

@@ -80,7 +80,7 @@ def _check_grouping(tag: Tag, by: By, argument: str) -> None:
         if name == "edges" and tag.kind is TagKind.DATE:
             raise Invalid(f"{tag.key!r} is a DATE tag; group it by bins or quantiles", argument=f"{argument}.edges")
         if not allowed:
-            what = "is not hierarchical and has no level" if name == "level" else f"is a {tag.kind} tag and has no"
+            what = "is not hierarchical and has no level" if name == "level" else f"is of kind {tag.kind} and has no"
             raise Invalid(f"{tag.key!r} {what}{'' if name == 'level' else f' {name}'}", argument=f"{argument}.{name}")
     if by.level is not None and by.level < 1:
         raise Invalid("the first level is 1", argument=f"{argument}.level")

@@ -20,7 +20,7 @@ async def numbers(context: Context, question: Question, key: str) -> Numbers:
     context.viewer.require("count")
     tag = context.view.catalog.tag_of(question.entity, key, argument="tag")
     if tag.kind not in NUMBER_KINDS:
-        raise Invalid(f"{tag.key!r} is a {tag.kind} tag and has no numbers", argument="tag")
+        raise Invalid(f"{tag.key!r} is of kind {tag.kind} and has no numbers", argument="tag")
     return await numbers_of(context, question.plan, tag)
 
 

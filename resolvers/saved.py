@@ -6,6 +6,7 @@ from bitmap_store.expression import Saved
 from bitmap_store.plan import Plan, Reading
 from bitmap_store.values import SavedAudience
 from resolvers.answers import Connection, Question
+from resolvers.asked import names_users
 from resolvers.catalog import by_key
 from resolvers.context import Context
 
@@ -29,8 +30,17 @@ def saved_audiences(context: Context, first: int | None, after: str | None) -> C
 def audience(context: Context, saved: SavedAudience) -> Question:
     """The audience by the definition of today. Whoever may count may count it, also where it lists users."""
     expression = kept_expression(saved.text)
+    if names_users(expression) and "members" not in context.viewer.scopes:
+        expression = Saved(saved.key)  # which counts the same and names nobody
     plan = context.store.bind(context.view, expression, saved.entity, reading=context.reading(saved.entity))
     return Question(expression, saved.entity, plan)
+
+
+def text(context: Context, kept: str) -> str:
+    """The text of a saved audience or a rule; FORBIDDEN where it names users, without the scope to see them."""
+    if names_users(kept_expression(kept)):
+        context.viewer.require("members")
+    return kept
 
 
 def saved_of_entity(context: Context, entity: str, reading: Reading) -> list[tuple[SavedAudience, Plan]]:

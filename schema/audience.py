@@ -347,9 +347,14 @@ class SavedAudience(Node):
     key: str = shown("The key by which it is used, as in @key.")
     name: str = shown("The name for people.")
     entity: str = shown("The entity kind.")
-    text: str = shown("The expression in canonical form.")
     owner: str | None = shown("Who saved it first.")
     version: int = shown("Counts the changes of the definition.")
+
+    @answer(str, "The expression in canonical form; where it lists users, for those who may see members.")
+    @staticmethod
+    def text(root: strawberry.Parent[plain.SavedAudience], info: Info) -> str:
+        """See the description."""
+        return saved.text(info.context, root.text)
 
     @answer(Audience, "Its members by the definition of today.")
     @staticmethod

@@ -6,7 +6,7 @@ from typing import Annotated
 import strawberry
 
 from bitmap_store import values as plain
-from resolvers import answers, catalog
+from resolvers import answers, catalog, saved
 from schema.enums import DatePrecision, Sensitivity, TagKind, TagOrigin, TagState
 from schema.node import Node, PageInfo
 from schema.scalars import BigInt
@@ -101,7 +101,6 @@ class Tag(Node):
     state: TagState = shown("The stage in its life cycle.")
     sensitivity: Sensitivity = shown("Who may learn it.")
     definition: str | None = shown("What it means, in words.")
-    rule: str | None = shown("FLAG of origin RULE: who has it, in the audience language.")
     valid_for: timedelta | None = shown("How long a membership lasts.")
     open: bool = shown("Whether it takes values that were not declared.")
     hierarchical: bool = shown('Whether "/" in a value makes it a child.')
@@ -110,6 +109,12 @@ class Tag(Node):
     scope: str | None = shown("Of whom it is told, in words.")
     unit: str | None = shown("What a number or a count of it counts.")
     version: int = shown("Counts the changes of the definition.")
+
+    @answer(str | None, "FLAG of origin RULE: who has it, in the audience language.")
+    @staticmethod
+    def rule(root: strawberry.Parent[plain.Tag], info: Info) -> str | None:
+        """See the description."""
+        return None if root.rule is None else saved.text(info.context, root.rule)
 
     @answer(str, "An audience by this tag, in the audience language, ready to be asked.")
     @staticmethod

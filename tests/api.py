@@ -38,9 +38,9 @@ class CountingStore:
 class Api:
     """A client of the routes over a store of its own. Everything is awaited, so a test reads from top to bottom."""
 
-    def __init__(self, directory: Path, *, open_to_anyone: bool = True) -> None:
+    def __init__(self, directory: Path, *, open_to_anyone: bool = True, timezone: str = "UTC") -> None:
         self.clock = StillClock()
-        self.world = StoreWorld(directory, self.clock)
+        self.world = StoreWorld(directory, self.clock, timezone)
         self.store: Any = CountingStore(self.world.store)
         self.service = Service(self.store, open_to_anyone, directory / "incoming")
         app = Starlette(routes=GraphQLRoutes(lambda: self.service).routes())

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
+from math import isfinite
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
@@ -205,7 +206,9 @@ class Draft:
     # ------------------------------------------------------------ assigning
 
     def _assign(self, tag: Tag, rows: Rows, operation: Assign, source: str | None) -> None:
+        source = operation.source if operation.source is not None else source
         _check_assignment(tag, operation)
+        _check_facts(operation, source)
         ends = operation.expires_at
         if ends is None and tag.valid_for is not None:
             ends = self._moment + tag.valid_for
@@ -214,7 +217,7 @@ class Draft:
             self._moment,
             fact=_fact(tag, operation),
             expires_at=ends,
-            source=operation.source if operation.source is not None else source,
+            source=source,
             score=operation.score,
         )
         if operation.values is not None:
@@ -282,6 +285,13 @@ def _check_assignment(tag: Tag, operation: Assign) -> None:
     wrong = [name for name in given if name not in takes]
     if wrong or len(given) != min(len(takes), 1):
         raise Invalid(f"{tag.key!r} is a {tag.kind} tag", argument=[*wrong, *takes][0])
+
+
+def _check_facts(operation: Assign, source: str | None) -> None:
+    if operation.score is not None and not isfinite(operation.score):
+        raise Invalid("a score is a finite number", argument="score")
+    if source is not None and not 1 <= len(source) <= 200:
+        raise Invalid("a source has 1 to 200 characters", argument="source")
 
 
 def _fact(tag: Tag, operation: Assign) -> Decimal | date | None:

@@ -204,6 +204,8 @@ BAD_OPERATIONS: list[Operation] = [
     Assign("u0", "big"),
     Assign("u0", "nothing"),
     Assign("", "vip"),
+    Assign("u0", "vip", score=float("inf")),
+    Assign("u0", "vip", source=""),
     Event("u0", "vip"),
     Event("u0", "buys", "milk", count=0),
     Remove("u1", "spend", "x"),

@@ -1,13 +1,18 @@
 """Importing in tests: the same code as in the import's own process, run here, so that hundreds of files are quick."""
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bitmap_store.literals import moment_text
 from bitmap_store.sqlite import jobs
+from bitmap_store.sqlite.database import read_connection, write_engine
+from bitmap_store.sqlite.definitions import load_catalog
 from bitmap_store.sqlite.imports import Import
-from bitmap_store.sqlite.writer import Transaction
-from bitmap_store.values import Job, JobState, Rejection, WriteResult
+from bitmap_store.sqlite.memberships import Memberships
+from bitmap_store.sqlite.writer import Transaction, Writer
+from bitmap_store.values import Assign, Event, Job, JobState, Operation, Rejection, WriteResult
 from tests.worlds import StoreWorld
 
 
@@ -37,6 +42,46 @@ def import_here(
         raise
     ended, rejected = writer.submit(lambda transaction: _ended(transaction, job.id)).result()
     return result, ended, rejected
+
+
+def import_apart(
+    world: StoreWorld,
+    kind: str,
+    rows: Sequence[Operation],
+    *,
+    only: bool = False,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> WriteResult:
+    """Imports the rows, with connections and a memory of their own, as a process of its own has them.
+
+    only: the tags named have just what the rows say, mode=replace.
+    """
+    path = world.directory / "rows.ndjson"
+    path.write_text("".join(json.dumps(_line(row)) + "\n" for row in rows))
+    request = jobs.ImportRequest(kind, path, "ndjson", mode="replace" if only else "merge", source="file")
+    enlisted = world.store.writer.submit(lambda transaction: jobs.enlist(transaction, request, request.fingerprint()))
+    job, _ = enlisted.result()
+    engine, connection = write_engine(world.directory), read_connection(world.directory)
+    memberships = Memberships(connection, cache_bytes_max=0)
+    writer = Writer(engine, memberships, world.clock, world.settings.timezone, load_catalog)
+    run = Interleaved(writer, job.id, request, os.getppid())
+    run.meanwhile = meanwhile
+    try:
+        return run.run()
+    finally:
+        writer.close()
+        engine.dispose()
+        connection.close()
+
+
+def _line(row: Operation) -> dict[str, object]:
+    """A row of an import that says the same as the operation."""
+    match row:
+        case Assign(user, tag, value):
+            return {"user": user, "tag": tag} | ({} if value is None else {"value": value})
+        case Event(user, tag, value, at, count) if at is not None:
+            return {"user": user, "tag": tag, "value": value, "at": moment_text(at), "count": count}
+    raise AssertionError(f"no file says {row}")
 
 
 def _ended(transaction: Transaction, id_: str) -> tuple[Job, list[Rejection]]:

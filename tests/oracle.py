@@ -1,19 +1,17 @@
-"""The third engine: what questions mean, on plain sets of outside names. Writing is in `facts.py`.
+"""The third engine: a store on plain dicts, every version of which keeps its whole state.
 
-Slow and literal: every version keeps its whole state, and an expression is walked as it was asked, with
-no plan and no simplifying. It shares with the service its values, its parser, its catalog and the checks
-of definitions, and the hash of `part`; all that concerns data is said here a second time.
+Slow and literal. It shares with the service its values, its parser, its catalog and the checks of
+definitions, and the hash of `part`; all that concerns data is said a second time: writing in `facts.py`,
+asking in `meaning.py`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil
 from zoneinfo import ZoneInfo
-
-import numpy as np
 
 from bitmap_store.catalog import Catalog, ValueTable
 from bitmap_store.clock import Clock
@@ -27,30 +25,16 @@ from bitmap_store.definitions import (
     checked_key,
 )
 from bitmap_store.errors import Conflict, Invalid, NotFound, Stale
-from bitmap_store.evaluate import stable_hash
 from bitmap_store.expression import (
-    And,
-    At,
-    AtLeast,
-    Everyone,
     Expression,
-    Match,
-    Not,
-    Operator,
-    Or,
-    Part,
-    Saved,
-    Users,
     nfc,
 )
 from bitmap_store.language import parse
-from bitmap_store.literals import parse_moment
 from bitmap_store.store import Summary
 from bitmap_store.values import (
     VALUED_KINDS,
     Assign,
     Batch,
-    DatePrecision,
     EntityKind,
     Event,
     Identifier,
@@ -62,10 +46,7 @@ from bitmap_store.values import (
     WriteResult,
 )
 from tests.facts import BEGINNING, Draft, Facts, Row
-
-MICROSECOND = timedelta(microseconds=1)
-DAY = timedelta(days=1)
-SECOND = timedelta(seconds=1)
+from tests.meaning import MICROSECOND, SECOND, Meaning, Reading
 
 
 @dataclass(frozen=True)
@@ -282,15 +263,6 @@ def _check_version(version: int, if_version: int | None) -> None:
         raise Conflict(f"the version is {version}", argument="ifVersion")
 
 
-@dataclass(frozen=True)
-class Reading:
-    """Whose facts, as they were known when, are asked about."""
-
-    entity: str
-    facts: Facts
-    moment: datetime
-
-
 class Sight:
     """What one request sees: a version, a moment, a catalog."""
 
@@ -299,6 +271,13 @@ class Sight:
         self.moment = moment
         self.catalog = catalog
         self._oracle = oracle
+        self._meaning = Meaning(
+            catalog,
+            oracle.timezone,
+            self.reading,
+            lambda entity: oracle.versions[-1].of(entity).identifiers,
+            lambda entity, user: oracle.dense(entity, user),
+        )
 
     def reading(self, entity: str, as_of: datetime | None = None) -> Reading:
         """The facts of an entity now or then."""
@@ -317,7 +296,7 @@ class Sight:
 
     def members(self, asked: Expression, entity: str = "user", as_of: datetime | None = None) -> set[str]:
         """The users of an audience."""
-        return self._members(asked, self.reading(entity, as_of))
+        return self._meaning.members(asked, self.reading(entity, as_of))
 
     def tags_of(
         self, user: str, entity: str = "user", as_of: datetime | None = None, *, ended: bool = False
@@ -358,7 +337,7 @@ class Sight:
         reading, kind = self.reading(entity, as_of), self.catalog.tag(tag)
         units = sorted(
             _units(kind, row)
-            for user in self._members(asked, reading)
+            for user in self._meaning.members(asked, reading)
             for row in reading.facts.rows_of(kind, user, reading.moment).values()
         )
         if not units:
@@ -377,177 +356,6 @@ class Sight:
             quantiles=tuple(units[max(ceil(q * count), 1) - 1] for q in quantiles),
             bins=tuple(histogram),
         )
-
-    # ------------------------------------------------------------ the meaning of expressions
-
-    def _members(self, node: Expression, reading: Reading) -> set[str]:
-        everyone = set(reading.facts.users)
-        match node:
-            case Everyone():
-                return everyone
-            case Match():
-                tag = self.catalog.tag_of(reading.entity, node.key)
-                return self._by_rule(node, tag, reading) if tag.is_rule else self._by_rows(node, tag, reading)
-            case And(of):
-                return everyone.intersection(*(self._members(child, reading) for child in of))
-            case Or(of):
-                return set().union(*(self._members(child, reading) for child in of))
-            case Not(of):
-                return everyone - self._members(of, reading)
-            case AtLeast(count, of):
-                sets = [self._members(child, reading) for child in of]
-                return {user for user in everyone if sum(user in members for members in sets) >= count}
-            case Saved(key):
-                audience = self.catalog.audience(key)
-                if audience.entity != reading.entity:
-                    raise Invalid(f"@{key} is of another entity")
-                return self._members(parse(audience.text), reading)
-            case Users(ids, None):
-                return everyone & set(ids)
-            case Users(ids, id_kind):
-                identifiers = self._oracle.versions[-1].of(reading.entity).identifiers
-                return everyone & {identifiers.get(Identifier(str(id_kind), name), "") for name in ids}
-            case At(as_of, of):
-                return everyone & self._members(of, self.reading(reading.entity, as_of))
-            case Part(seed, start, end):
-                return {
-                    user
-                    for user in everyone
-                    if round(start * 2**32) <= self._hash(reading, user, seed) < round(end * 2**32)
-                }
-        raise AssertionError(f"the oracle does not know {node}")
-
-    def _hash(self, reading: Reading, user: str, seed: str) -> int:
-        return int(stable_hash(np.array([self._oracle.dense(reading.entity, user)], np.uint32), seed)[0])
-
-    def _wanted(self, match: Match, tag: Tag) -> set[str | None]:
-        """The values that a match speaks of: those listed, and of a hierarchical tag all below them."""
-        wanted: set[str | None] = set()
-        for value in match.values or ():
-            below = [
-                v for v in self.catalog.values(tag) if v == value or (tag.hierarchical and v.startswith(f"{value}/"))
-            ]
-            if not below:
-                raise NotFound.named("value", value, self.catalog.values(tag))
-            wanted.update(below)
-        return wanted
-
-    def _by_rule(self, match: Match, tag: Tag, reading: Reading) -> set[str]:
-        if tag.rule is not None:
-            return self._members(parse(tag.rule), reading)
-        sets = [(rule.value, self._members(parse(rule.text), reading)) for rule in tag.rules]
-        wanted = self._wanted(match, tag) if match.values is not None else {value for value, _ in sets}
-        found: set[str] = set()
-        for user in reading.facts.users:
-            values = [value for value, members in sets if user in members]
-            if tag.kind is TagKind.CHOICE:
-                values = values[:1]
-            if not wanted.isdisjoint(values):
-                found.add(user)
-        return found
-
-    def _by_rows(self, match: Match, tag: Tag, reading: Reading) -> set[str]:
-        condition = self._condition(match, tag, reading)
-        found: set[str] = set()
-        for user in reading.facts.users:
-            rows = [row for row in reading.facts.rows_of(tag, user, reading.moment).values() if condition(row)]
-            if sum(row.count for row in rows) >= match.times if match.times is not None else rows:
-                found.add(user)
-        return found
-
-    def _condition(self, match: Match, tag: Tag, reading: Reading) -> Callable[[Row], bool]:
-        """Whether one membership is what a match speaks of."""
-        window = self._window(match, tag, reading.moment)
-        if tag.kind is TagKind.DATE:
-            dates = {_as_kept(parse_moment(text), tag) for text in match.values or ()}
-            named: Callable[[Row], bool] = lambda row: row.fact in dates  # noqa: E731
-        else:
-            values = self._wanted(match, tag)
-            named = lambda row: row.value in values  # noqa: E731
-
-        def holds(row: Row) -> bool:
-            return (
-                (match.values is None or named(row))
-                and (match.operator is None or _compared(row.fact, match.operator, match.number))
-                and (match.min_score is None or (row.score is not None and row.score >= match.min_score))
-                and window(row)
-            )
-
-        return holds
-
-    def _window(self, match: Match, tag: Tag, moment: datetime) -> Callable[[Row], bool]:
-        """The windows of a match: on days of events, on the value of a date, else on when it began."""
-        if tag.kind is TagKind.EVENT:
-            return self._event_window(match, moment)
-        if tag.kind is TagKind.DATE:
-            return self._date_window(match, tag, moment)
-
-        def inside(row: Row) -> bool:
-            ago = moment - row.since
-            return (
-                (match.after is None or row.since >= match.after)
-                and (match.before is None or row.since < match.before)
-                and (match.within is None or (match.skip or timedelta()) <= ago < match.within)
-            )
-
-        return inside
-
-    def _event_window(self, match: Match, moment: datetime) -> Callable[[Row], bool]:
-        def local(when: datetime) -> date:
-            return when.astimezone(self._oracle.timezone).date()
-
-        def inside(row: Row) -> bool:
-            assert row.day is not None
-            ago = local(moment) - row.day
-            return (
-                (match.after is None or row.day >= local(match.after))
-                and (match.before is None or row.day <= local(match.before - MICROSECOND))
-                and (match.within is None or _whole(match.skip, DAY) * DAY <= ago < _whole(match.within, DAY) * DAY)
-            )
-
-        return inside
-
-    def _date_window(self, match: Match, tag: Tag, moment: datetime) -> Callable[[Row], bool]:
-        """Counted in the unit of the tag; a day is a day in the store's time zone when it is compared with now."""
-        unit = DAY if tag.precision is DatePrecision.DAY else SECOND
-        now = moment.astimezone(self._oracle.timezone).date() if unit is DAY else moment.replace(microsecond=0)
-
-        def inside(row: Row) -> bool:
-            assert isinstance(row.fact, date)
-            begins = row.fact if isinstance(row.fact, datetime) else datetime.combine(row.fact, time(), UTC)
-            ago = (now - row.fact) // unit
-            return (
-                (match.after is None or begins >= match.after)
-                and (match.before is None or begins < match.before)
-                and (match.within is None or _whole(match.skip, unit) <= ago < _whole(match.within, unit))
-                and (match.ahead is None or 0 <= -ago < _whole(match.ahead, unit))
-            )
-
-        return inside
-
-
-def _whole(duration: timedelta | None, unit: timedelta) -> int:
-    """How many units cover a duration."""
-    return 0 if duration is None else ceil(duration / unit)
-
-
-def _as_kept(moment: datetime, tag: Tag) -> date:
-    return moment.date() if tag.precision is DatePrecision.DAY else moment.replace(microsecond=0)
-
-
-def _compared(fact: object, operator: Operator, number: Decimal | None) -> bool:
-    assert isinstance(fact, Decimal) and number is not None
-    match operator:
-        case Operator.EQ:
-            return fact == number
-        case Operator.LT:
-            return fact < number
-        case Operator.LTE:
-            return fact <= number
-        case Operator.GT:
-            return fact > number
-        case Operator.GTE:
-            return fact >= number
 
 
 def _units(tag: Tag, row: Row) -> int:

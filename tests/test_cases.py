@@ -28,7 +28,7 @@ from bitmap_store.values import (
     ValueRule,
 )
 from tests.api import Api
-from tests.worlds import OracleWorld, World, copied
+from tests.worlds import OracleWorld, StillClock, StoreWorld, World, copied
 
 FILES = sorted((Path(__file__).parent / "cases").glob("*.yaml"))
 START = "2026-11-02T12:00:00Z"
@@ -100,9 +100,25 @@ def build(world: World, file: File) -> None:
         world.save_audience(key, text)
 
 
-@pytest.mark.parametrize("path", FILES, ids=named)
-def test_on_the_engine(world: World, path: Path) -> None:
-    file = loaded(path)
+@pytest.fixture(params=FILES, ids=named)
+def file(request: pytest.FixtureRequest) -> File:
+    return loaded(request.param)
+
+
+@pytest.fixture(params=["sqlite", "oracle"])
+def engine(request: pytest.FixtureRequest, file: File, empty_store: Path, tmp_path: Path) -> Iterator[World]:
+    """A new world on each engine, in the time zone of the file."""
+    timezone = file.get("timezone", "UTC")
+    if request.param == "oracle":
+        yield OracleWorld(StillClock(), timezone)
+        return
+    store = StoreWorld(copied(empty_store, tmp_path / "store"), StillClock(), timezone)
+    yield store
+    store.close()
+
+
+def test_on_the_engine(engine: World, file: File) -> None:
+    world = engine
     build(world, file)
     present = world.clock.now()
     for case in file["cases"]:
@@ -124,8 +140,8 @@ def test_on_the_engine(world: World, path: Path) -> None:
 
 
 @pytest.fixture
-def api(empty_store: Path, tmp_path: Path) -> Iterator[Api]:
-    found = Api(copied(empty_store, tmp_path / "store"))
+def api(file: File, empty_store: Path, tmp_path: Path) -> Iterator[Api]:
+    found = Api(copied(empty_store, tmp_path / "store"), timezone=file.get("timezone", "UTC"))
     yield found
     found.close()
 
@@ -165,9 +181,7 @@ def defined(tag: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-@pytest.mark.parametrize("path", FILES, ids=named)
-def test_through_graphql(api: Api, path: Path) -> None:
-    file = loaded(path)
+def test_through_graphql(api: Api, file: File) -> None:
     api.clock.set(parse_moment(file.get("now", START)))
     for entity in file.get("entities", ()):
         api.ask(ENTITY, key=entity)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from random import Random
+from threading import Event as Gate
 
 import pytest
 from sqlalchemy import Connection, event
@@ -202,26 +203,33 @@ def test_a_commit_that_fails_is_as_if_it_had_not_been(store_world: StoreWorld) -
     store_world.define_tag(TagDefinition("vip"))
     store_world.apply(Assign("ann", "vip"))
     other = StoreWorld(store_world.directory, store_world.clock)
-    store = store_world.store
-    failing = iter([True])
+    writer, full, gate = store_world.store.writer, [False, True], Gate()
+    withdraw_as_ever = writer.memberships.withdraw
 
     def fail(_connection: Connection) -> None:
-        if next(failing, False):
+        if full and full.pop(0):
             raise OSError("no space left on device")
 
     def withdraw(version: int) -> None:
         other.apply(Assign("other", "vip"))
-        assert store.view().version == version
+        assert store_world.view().version == version
         withdraw_as_ever(version)
 
-    event.listen(store.writer._engine, "commit", fail)
-    withdraw_as_ever, store.writer.memberships.withdraw = store.writer.memberships.withdraw, withdraw  # type: ignore[method-assign]
-    outcomes = store_world.apply_together([Batch("user", (Assign(f"u{i}", "vip"),)) for i in range(3)])
-    event.remove(store.writer._engine, "commit", fail)
-    store.writer.memberships.withdraw = withdraw_as_ever  # type: ignore[method-assign]
-    assert any(isinstance(outcome, Unavailable) for outcome in outcomes)
-    there = {f"u{i}" for i, outcome in enumerate(outcomes) if isinstance(outcome, WriteResult)}
-    assert store_world.members("vip") == other.members("vip") == {"ann", "other"} | there
+    async def together() -> list[WriteResult | BaseException]:
+        held = writer.submit(lambda transaction: gate.wait())
+        batches = [Batch("user", (Assign(f"u{i}", "vip"), Assign("all", "vip", score=i))) for i in range(3)]
+        writes = [asyncio.create_task(store_world.store.apply(batch)) for batch in batches]
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.wrap_future(held)
+        return await asyncio.gather(*writes, return_exceptions=True)
+
+    event.listen(writer._engine, "commit", fail)
+    writer.memberships.withdraw = withdraw  # type: ignore[method-assign]
+    assert [type(outcome) for outcome in store_world.run(together())] == [Unavailable] * 3
+    event.remove(writer._engine, "commit", fail)
+    writer.memberships.withdraw = withdraw_as_ever  # type: ignore[method-assign]
+    assert store_world.members("vip") == other.members("vip") == {"ann", "other"}
     store_world.apply(Assign("last", "vip"))
-    assert store_world.members("vip") == other.members("vip") == {"ann", "other", "last"} | there
+    assert store_world.members("vip") == other.members("vip") == {"ann", "other", "last"}
     other.close()

@@ -1,6 +1,7 @@
 """Imports: a file means what assigning its rows one by one means, whatever is written meanwhile."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
@@ -351,7 +352,7 @@ def test_replacing_with_nothing_is_refused(store_world: StoreWorld, tmp_path: Pa
     store_world.define_tag(DEFINITIONS[0])
     store_world.apply(Assign("u1", "vip"))
     path = csv_file(tmp_path / "m.csv", "user,tag", [])
-    with pytest.raises(Invalid, match="no rows"):
+    with pytest.raises(Invalid, match="no row of the file"):
         import_here(store_world, csv_request("memberships", path, mode="replace"))
     assert store_world.members("vip") == {"u1"}
 
@@ -372,3 +373,40 @@ def test_small_imports_over_the_edge_of_a_shard(store_world: StoreWorld, tmp_pat
     assert world.members('city = "x"') == set(USERS) - {"u0", "u7"}
     assert world.members('city = "y"') == {"u0"}
     assert world.store.writer.submit(lambda t: t.apply(Batch("user", (Assign("u0", "vip"),)))).result().changed == 1
+
+
+def test_a_user_that_cannot_be_named_so_is_a_rejected_row(store_world: StoreWorld, tmp_path: Path) -> None:
+    world = store_world
+    for definition in DEFINITIONS:
+        world.define_tag(definition)
+    world.apply(Assign("u1", "vip"))
+    path = csv_file(tmp_path / "m.csv", "user,tag,value", ["u1,city,x", "a@x,city,y", "u1,likes,a"])
+    _, job, rejected = import_here(world, csv_request("memberships", path, id_kind="email"))
+    assert [(row.line, row.code) for row in rejected] == [(2, "CONFLICT"), (4, "CONFLICT")]
+    assert job.rows_applied == 1
+    assert world.members("city or likes") == {"a@x"}
+    path = csv_file(tmp_path / "t.csv", "user,vip,city", ["u1,true,x", "b@x,true,y"])
+    _, _, rejected = import_here(world, csv_request("table", path, id_kind="email"))
+    assert [(row.line, row.code) for row in rejected] == [(2, "CONFLICT")]
+    assert world.members("vip") == {"u1", "b@x"}
+
+
+def test_replacing_a_table_empties_a_column_that_says_nothing(store_world: StoreWorld, tmp_path: Path) -> None:
+    world = store_world
+    for definition in DEFINITIONS:
+        world.define_tag(definition)
+    world.apply(Assign("u1", "vip"), Assign("u1", "city", value="x"), Assign("u1", "spend", number=Decimal(1)))
+    path = csv_file(tmp_path / "t.csv", "user,vip,city", ["u1,false,", "u2,,y"])
+    import_here(world, csv_request("table", path, mode="replace"))
+    assert world.members("vip") == set()
+    assert world.members("city") == {"u2"}
+    assert world.members("spend") == {"u1"}
+
+
+def test_a_number_that_json_cannot_give_back_is_rejected(store_world: StoreWorld, tmp_path: Path) -> None:
+    path = tmp_path / "p.ndjson"
+    path.write_text('{"user":"u1","n":123456789012345678901234567890}\n{"user":"u2","n":[{"m":9223372036854775807}]}\n')
+    request = replace(csv_request("profiles", path), format="ndjson")
+    _, _, rejected = import_here(store_world, request)
+    assert [(row.line, row.code) for row in rejected] == [(1, "INVALID")]
+    assert store_world.view().profile("u2") == (set(), {"n": [{"m": 2**63 - 1}]})

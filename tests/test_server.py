@@ -184,6 +184,8 @@ def test_pages_load_nothing_from_elsewhere(served: Server) -> None:
             assert source.startswith(("/", "data:")) and not source.startswith("//"), source
             assert not source.startswith("/static") or served.client.get(source).status_code == 200
     assert served.client.get("/healthz").text == "alive"
+    lost = served.client.get("/nowhere")
+    assert (lost.status_code, lost.json()["errors"][0]["extensions"]["code"]) == (404, "NOT_FOUND")
     assert served.client.get("/demo/queries.graphql").status_code == 204
 
 

@@ -1,60 +1,34 @@
-"""The contract of a store, clause by clause, once for every engine. See `BitmapStore` and `values.Batch`."""
+"""The contract of a store, once for every engine: what each kind of tag keeps, and what questions mean.
 
-from collections.abc import Callable
-from dataclasses import replace
+See `BitmapStore`. Memberships in time are in `test_store_history.py`, writing in `test_store_writes.py`.
+"""
+
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from bitmap_store.definitions import TagChange, TagDefinition
-from bitmap_store.errors import Conflict, Invalid, NotFound, Stale, TagroarError
+from bitmap_store.definitions import TagChange
+from bitmap_store.errors import Invalid, NotFound, TagroarError, TooLarge
 from bitmap_store.values import (
     Assign,
-    Batch,
-    DatePrecision,
     Event,
     Identifier,
     Operation,
     ProfileChange,
     Remove,
-    Tag,
     TagKind,
-    ValueRule,
     WriteResult,
 )
-from tests.worlds import MONDAY, RETENTION, StillClock, StoreWorld, World, copied
-
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+from tests.suite import DAY, HOUR, define, define_all, refused
+from tests.worlds import MONDAY, StillClock, StoreWorld, World, copied, start_ids_at
 
 
 @pytest.fixture
 def world(world: World) -> World:
     """A world with a tag of each kind, and nobody in it."""
     return define_all(world)
-
-
-def define_all(world: World) -> World:
-    define(world, "vip")
-    define(world, "city", TagKind.CHOICE)
-    define(world, "likes", TagKind.CHOICES)
-    define(world, "spend", TagKind.NUMBER, scale=2)
-    define(world, "born", TagKind.DATE, precision=DatePrecision.DAY)
-    define(world, "renews", TagKind.DATE)
-    define(world, "buys", TagKind.EVENT)
-    return world
-
-
-def define(world: World, key: str, kind: TagKind = TagKind.FLAG, **rest: object) -> Tag:
-    return world.define_tag(TagDefinition(key, kind=kind, **rest))  # type: ignore[arg-type]
-
-
-def refused(kind: type[TagroarError], act: Callable[[], object]) -> TagroarError:
-    """The error of an act that has to fail."""
-    with pytest.raises(kind) as caught:
-        act()
-    return caught.value
 
 
 # ---------------------------------------------------------------- kinds of tags
@@ -217,6 +191,27 @@ def test_the_ends_of_the_calendar(empty_store: Path, tmp_path: Path, zone: str) 
         world.close()
 
 
+def test_the_end_of_the_id_space(empty_store: Path, tmp_path: Path) -> None:
+    """Of the store only: the last ids are like any others, and then there are no more."""
+    directory = copied(empty_store, tmp_path / "store")
+    start_ids_at(directory, 2**32 - 4)
+    world = StoreWorld(directory, StillClock())
+    try:
+        define_all(world)
+        world.apply(Event("ann", "buys"), Event("ann", "buys"), Event("bob", "buys"))
+        for _ in range(2):
+            assert world.members("buys times 2") == {"ann"}
+            assert world.members("not buys times 2") == {"bob"}
+            world.run(world.store.fold(0))
+        refused(TooLarge, lambda: world.apply(Assign("bob", "vip"), Assign("cid", "vip"), Assign("dan", "vip")))
+        assert world.members("vip") == set()
+        world.apply(Assign("cid", "vip"))
+        assert world.view().pages("everyone", 2) == [["ann", "bob"], ["cid"]]
+        refused(TooLarge, lambda: world.apply(Assign("dan", "vip")))
+    finally:
+        world.close()
+
+
 @pytest.mark.parametrize(
     ("operation", "argument"),
     [
@@ -273,6 +268,7 @@ def test_at_least_counts_each_operand(world: World) -> None:
 
 def test_users_that_are_listed(world: World) -> None:
     world.apply(ProfileChange("ann", (Identifier("email", "a@x"),)), Assign("bob", "vip"))
+    world.apply(ProfileChange("bob", (Identifier("device", "d1"),)))
     assert world.members('users("ann", "zoe")') == {"ann"}
     assert world.members('users email ("a@x", "bob")') == {"ann"}
     assert world.members('not users("ann")') == {"bob"}
@@ -358,436 +354,6 @@ def test_removing_is_checked_whoever_it_is_for(world: World) -> None:
     assert refused(Invalid, lambda: world.apply(Remove("nobody", "vip", "x"))).argument == "input.0.value"
     assert world.apply(Remove("nobody", "city", "Atlantis")) == WriteResult(0, 0, 0)
     refused(NotFound, lambda: world.size('city = "Atlantis"'))
-
-
-# ---------------------------------------------------------------- what belongs to a membership
-
-
-def test_assigning_the_same_again_keeps_since(world: World) -> None:
-    world.apply(Assign("ann", "city", value="Oslo", score=0.5, source="form"))
-    world.clock.tick(hours=1)
-    world.apply(Assign("ann", "city", value="Oslo", source="import", expires_at=MONDAY + DAY))
-    (oslo,) = world.view().tags_of("ann")
-    assert (oslo.since, oslo.source, oslo.score, oslo.expires_at) == (MONDAY, "import", None, MONDAY + DAY)
-    world.apply(Assign("ann", "city", value="Rome"))
-    (rome,) = world.view().tags_of("ann")
-    assert rome.since > MONDAY and rome.expires_at is None
-
-
-def test_saying_the_very_same_again_makes_no_version(world: World) -> None:
-    first = world.apply(Assign("ann", "vip", source="form"))
-    world.clock.tick(hours=1)
-    assert world.apply(Assign("ann", "vip", source="form")) == WriteResult(first.data_version, 0, 0)
-    assert world.apply(Remove("ann", "city"), Remove("zoe", "vip")) == WriteResult(first.data_version, 0, 0)
-    assert world.members("everyone") == {"ann"}
-
-
-def test_a_batch_has_a_source(world: World) -> None:
-    world.apply_batch(Batch("user", (Assign("ann", "vip"), Assign("bob", "vip", source="own")), source="crm"))
-    assert world.view().tags_of("ann")[0].source == "crm"
-    assert world.view().tags_of("bob")[0].source == "own"
-
-
-def test_scores(world: World) -> None:
-    world.apply(Assign("ann", "vip", score=0.5), Assign("bob", "vip"), Assign("cid", "vip", score=-1.0))
-    assert world.members("vip score 0.5") == {"ann"}
-    assert world.members("vip score -1") == {"ann", "cid"}
-    assert world.members("vip score -2") == {"ann", "cid"}
-
-
-def test_since_windows(world: World) -> None:
-    world.apply(Assign("ann", "vip"))
-    then = world.clock.tick(hours=1)
-    world.apply(Assign("bob", "vip"))
-    world.clock.tick(hours=1)
-    assert world.members("vip within PT1H") == set()
-    assert world.members("vip within PT1H0.000001S") == {"bob"}
-    assert world.members("vip within PT2H0.000001S skip PT1H") == {"ann", "bob"}
-    assert world.members("vip within PT2H0.000001S skip PT1H0.000001S") == {"ann"}
-    assert world.members(f'vip after "{then.isoformat()}"') == {"bob"}
-    assert world.members(f'vip before "{then.isoformat()}"') == {"ann"}
-
-
-# ---------------------------------------------------------------- expiry
-
-
-def test_expiry_at_the_very_microsecond(world: World) -> None:
-    end = MONDAY + HOUR
-    world.apply(Assign("ann", "vip", expires_at=end), Assign("bob", "vip"))
-    world.clock.set(end - timedelta(microseconds=1))
-    assert world.members("vip") == {"ann", "bob"}
-    assert len(world.view().tags_of("ann")) == 1
-    world.clock.set(end)
-    assert world.members("vip") == {"bob"}
-    assert world.members("not vip") == {"ann"}
-    assert world.view().tags_of("ann") == []
-    assert world.view().contains("vip", ["ann", "bob"]) == [False, True]
-    assert world.members("vip", as_of=end - timedelta(microseconds=1)) == {"ann", "bob"}
-    assert world.members(f'at "{(end - timedelta(microseconds=1)).isoformat()}" (vip) and not vip') == {"ann"}
-
-
-def test_answers_move_with_the_moment_both_ways(world: World) -> None:
-    """What is remembered of one moment is not taken for the answer of another."""
-    for i in range(5):
-        world.apply(Assign(f"u{i}", "vip", expires_at=MONDAY + (i + 1) * HOUR))
-    world.clock.set(MONDAY + 5 * HOUR)
-    for hour in (0, 4, 2, 4, 1, 3, 2):
-        assert world.size("vip", as_of=MONDAY + hour * HOUR + timedelta(milliseconds=1)) == 5 - hour
-    assert world.size("vip") == 0
-
-
-def test_after_expiry_it_begins_anew(world: World) -> None:
-    world.apply(Assign("ann", "vip", expires_at=MONDAY + HOUR))
-    world.clock.tick(hours=2)
-    result = world.apply(Assign("ann", "vip"))
-    assert result.changed == 1
-    (vip,) = world.view().tags_of("ann")
-    assert vip.since == MONDAY + 2 * HOUR
-    assert world.members("vip", as_of=MONDAY + HOUR) == set()
-    assert world.members("vip", as_of=MONDAY + HOUR - timedelta(microseconds=1)) == {"ann"}
-
-
-def test_what_has_ended_can_be_shown(world: World) -> None:
-    world.apply(Assign("ann", "likes", value="tea", expires_at=MONDAY + HOUR), Assign("ann", "likes", value="go"))
-    assert world.view().tags_of("ann", ended=True) == []
-    world.clock.tick(hours=1)
-    assert [m.value for m in world.view().tags_of("ann")] == ["go"]
-    assert [(m.value, m.since) for m in world.view().tags_of("ann", ended=True)] == [("tea", MONDAY)]
-    assert world.view().tags_of("ann", as_of=MONDAY, ended=True) == []
-
-
-def test_what_has_ended_is_not_ended_again(world: World) -> None:
-    world.apply(Assign("ann", "likes", value="tea", expires_at=MONDAY + HOUR))
-    world.clock.tick(hours=2)
-    version = world.view().version
-    assert world.apply(Remove("ann", "likes")) == WriteResult(version, 0, 0)
-    assert world.apply(Assign("ann", "likes", value="go")).changed == 1
-
-
-def test_valid_for(world: World) -> None:
-    define(world, "warm", TagKind.FLAG, valid_for=DAY)
-    define(world, "visits", TagKind.EVENT, valid_for=2 * DAY)
-    world.apply(
-        Assign("ann", "warm"),
-        Assign("bob", "warm", expires_at=MONDAY + 3 * DAY),
-        Event("ann", "visits", at=MONDAY - DAY),
-        Event("bob", "visits", at=MONDAY - 2 * DAY),
-    )
-    assert world.members("visits") == {"ann"}
-    world.clock.tick(days=1)
-    assert world.members("warm") == {"bob"}
-    assert world.members("visits") == set()
-    world.update_tag("warm", TagChange(valid_for=HOUR))
-    assert world.members("warm") == {"bob"}
-
-
-def test_events_of_a_day_that_ended_count_anew(world: World) -> None:
-    define(world, "visits", TagKind.EVENT, valid_for=HOUR)
-    world.apply(Event("ann", "visits", at=MONDAY))
-    world.clock.tick(hours=1)
-    world.apply(Event("ann", "visits"))
-    assert [(m.count, m.since) for m in world.view().tags_of("ann")] == [(1, MONDAY + HOUR)]
-
-
-# ---------------------------------------------------------------- history
-
-
-def test_as_of(world: World) -> None:
-    moments = []
-    for city in ("Oslo", "Rome", "Lima"):
-        world.apply(Assign("ann", "city", value=city), Assign(city, "vip"))
-        moments.append(world.clock.now())
-        world.clock.tick(days=1)
-    for moment, city, size in zip(moments, ("Oslo", "Rome", "Lima"), (2, 3, 4), strict=True):
-        assert world.members("city", as_of=moment) == {"ann"}
-        assert [m.value for m in world.view().tags_of("ann", as_of=moment)] == [city]
-        assert world.size("everyone", as_of=moment) == size
-    assert world.size("everyone", as_of=MONDAY - timedelta(microseconds=1)) == 0
-    assert world.members("not vip", as_of=moments[1]) == {"ann"}
-
-
-def test_at_is_a_set_of_then_among_those_of_now(world: World) -> None:
-    world.apply(Assign("ann", "vip"))
-    monday = world.clock.now()
-    world.clock.tick(days=1)
-    world.apply(Remove("ann", "vip"), Assign("bob", "vip"))
-    then = monday.isoformat()
-    assert world.members(f'at "{then}" (vip) and not vip') == {"ann"}
-    assert world.members(f'at "{then}" (everyone)') == {"ann"}
-    assert world.members(f'not at "{then}" (everyone)') == {"bob"}
-    assert world.members(f'at "{then}" (not vip)') == set()
-    assert world.members(f'at "{then}" (vip within PT1S)') == {"ann"}
-    later = world.clock.now().isoformat()
-    assert world.members(f'at "{then}" (at "{later}" (vip))') == set()
-    assert world.members(f'at "{later}" (at "{then}" (vip))') == {"ann"}
-
-
-def test_how_far_back_as_of_reaches(world: World) -> None:
-    world.apply(Assign("ann", "vip"))
-    now = world.clock.tick(days=100)
-    assert world.members("vip", as_of=now - RETENTION) == {"ann"}
-    assert world.members("vip", as_of=now) == {"ann"}
-    early = now - RETENTION - timedelta(microseconds=1)
-    late = now + timedelta(microseconds=1)
-    assert refused(Stale, lambda: world.members("vip", as_of=early)).argument == "asOf"
-    assert refused(Invalid, lambda: world.members("vip", as_of=late)).argument == "asOf"
-    refused(Stale, lambda: world.members(f'vip and at "{early.isoformat()}" (vip)'))
-    refused(Invalid, lambda: world.members(f'vip and at "{late.isoformat()}" (vip)'))
-
-
-def test_a_view_stays_what_it_is(world: World) -> None:
-    world.apply(Assign("ann", "vip", expires_at=MONDAY + HOUR), Assign("ann", "spend", number=Decimal(3)))
-    view = world.view()
-    world.clock.tick(hours=2)
-    world.apply(Assign("bob", "vip"), Remove("ann", "spend"), ProfileChange("ann", attributes=(("a", 1),)))
-    assert view.members("vip") == {"ann"}
-    assert view.members("everyone") == {"ann"}
-    assert view.summary("everyone", "spend").sum == 300
-    assert view.profile("ann") == (set(), {})
-    assert view.profile("bob") is None
-    assert len(view.tags_of("ann")) == 2
-    assert world.view().version == view.version + 1
-
-
-def test_moments_never_go_back(world: World) -> None:
-    world.apply(Assign("ann", "vip"))
-    world.clock.set(MONDAY - DAY)
-    world.apply(Assign("bob", "vip"))
-    view = world.view()
-    assert view.moment >= MONDAY
-    assert view.members("vip") == {"ann", "bob"}
-    assert view.members("vip", as_of=MONDAY) == {"ann"}
-
-
-# ---------------------------------------------------------------- batches
-
-
-def test_operations_apply_in_order_as_one_version(world: World) -> None:
-    result = world.apply(
-        Assign("ann", "city", value="Oslo"),
-        Assign("ann", "city", value="Rome"),
-        Assign("ann", "vip"),
-        Remove("ann", "vip"),
-        Remove("bob", "vip"),
-        Assign("bob", "likes", values=("tea", "tea")),
-    )
-    assert result == WriteResult(1, 2, 2)
-    assert world.members("vip") == set()
-    assert world.view().breakdown("everyone", "city") == {"Oslo": 0, "Rome": 1}
-
-
-@pytest.mark.parametrize("at", [0, 2, 4])
-def test_one_bad_operation_and_nothing_is_applied(world: World, at: int) -> None:
-    world.apply(Assign("ann", "vip"), Event("ann", "buys", "milk"))
-    good = [
-        Remove("ann", "vip"),
-        Assign("new", "city", value="Nowhere"),
-        ProfileChange("ann", (Identifier("email", "e"),), (("a", 1),)),
-        Event("ann", "buys", "milk"),
-    ]
-    bad = Assign("ann", "spend", number=Decimal("0.001"))
-    view = world.view()
-    error = refused(Invalid, lambda: world.apply(*good[:at], bad, *good[at:]))
-    assert error.argument == f"input.{at}.number"
-    assert world.view().version == view.version
-    assert world.members("vip") == world.members("everyone") == {"ann"}
-    assert world.view().profile("ann") == (set(), {})
-    assert world.members("buys times 2") == set()
-    refused(NotFound, lambda: world.size('city = "Nowhere"'))
-    assert world.apply(*good) == WriteResult(view.version + 1, 5, 1)
-    assert world.members('city = "Nowhere"') == {"new"}
-
-
-def test_batches_together(world: World) -> None:
-    """Whatever they are committed with, each batch applies all or not at all, and none takes another down."""
-    batches = []
-    for i in range(60):
-        good = (Assign(f"u{i}", "city", value=f"c{i % 7}"), Assign("all", "likes", value=f"v{i}"), Event("all", "buys"))
-        bad = (*good, Assign("all", "spend", number=Decimal("NaN")))
-        batches.append(Batch("user", bad if i % 3 == 0 else good))
-    outcomes = world.apply_together(batches)
-    good_ones = [i for i in range(60) if i % 3]
-    assert [i for i, outcome in enumerate(outcomes) if isinstance(outcome, WriteResult)] == good_ones
-    assert all(isinstance(outcome, WriteResult | Invalid) for outcome in outcomes)
-    versions = [outcome.data_version for outcome in outcomes if isinstance(outcome, WriteResult)]
-    assert sorted(versions) == list(range(1, 41))
-    view = world.view()
-    assert view.members("everyone") == {"all"} | {f"u{i}" for i in good_ones}
-    assert {m.value for m in view.tags_of("all") if m.tag == "likes"} == {f"v{i}" for i in good_ones}
-    assert [m.count for m in view.tags_of("all") if m.tag == "buys"] == [40]
-    assert set(view.breakdown("everyone", "city")) == {f"c{i % 7}" for i in good_ones}
-
-
-def test_an_idempotency_key_applies_once(world: World) -> None:
-    first = world.apply(Event("ann", "buys", "milk"), key="k1")
-    world.apply(Assign("bob", "vip"))
-    world.clock.tick(days=1)
-    assert world.apply(Event("ann", "buys", "milk"), key="k1") == replace(first, already_applied=True)
-    assert world.members("buys times 2") == set()
-    assert refused(Conflict, lambda: world.apply(Event("ann", "buys", "tea"), key="k1")).argument == "idempotencyKey"
-    world.apply(Event("ann", "buys", "milk"), key="k2")
-    assert world.members("buys times 2") == {"ann"}
-
-
-def test_a_key_of_a_batch_that_failed_is_free(world: World) -> None:
-    refused(Invalid, lambda: world.apply(Assign("ann", "city"), key="k"))
-    world.apply(Assign("ann", "vip"), key="k")
-    assert world.members("vip") == {"ann"}
-
-
-def test_the_same_key_together_applies_once(world: World) -> None:
-    batch = Batch("user", (Event("ann", "buys"),), idempotency_key="k")
-    outcomes = world.apply_together([batch] * 10)
-    assert sorted(outcome.already_applied for outcome in outcomes) == [False] + 9 * [True]
-    assert world.members("buys times 2") == set()
-
-
-# ---------------------------------------------------------------- profiles and identifiers
-
-
-def test_attributes_merge_and_have_a_history(world: World) -> None:
-    world.apply(ProfileChange("ann", attributes=(("name", "Ann"), ("n", 1), ("deep", {"b": [1, None], "a": "é"}))))
-    then = world.clock.now()
-    world.clock.tick(hours=1)
-    world.apply(ProfileChange("ann", attributes=(("n", None), ("age", 40))))
-    assert world.view().profile("ann") == (set(), {"name": "Ann", "age": 40, "deep": {"b": [1, None], "a": "é"}})
-    profile = world.view().profile("ann", as_of=then)
-    assert profile is not None and profile[1]["n"] == 1 and "age" not in profile[1]
-    assert world.view().profile("ann", as_of=then - timedelta(microseconds=1)) is None
-    assert world.view().profile("zoe") is None
-
-
-def test_true_is_not_one(world: World) -> None:
-    world.apply(ProfileChange("ann", attributes=(("a", 1),)))
-    assert world.apply(ProfileChange("ann", attributes=(("a", True),))).changed == 1
-    profile = world.view().profile("ann")
-    assert profile is not None and profile[1]["a"] is True
-    assert world.apply(ProfileChange("ann", attributes=(("a", True),))).changed == 0
-
-
-def test_identifiers(world: World) -> None:
-    email, device = Identifier("email", "a@x"), Identifier("device", "a@x")
-    world.apply(ProfileChange("ann", (email,)))
-    assert world.apply(ProfileChange("ann", (email, device))).changed == 1
-    profile = world.view().profile("ann")
-    assert profile is not None and profile[0] == {email, device}
-    error = refused(Conflict, lambda: world.apply(ProfileChange("bob", (Identifier("x", "y"), email))))
-    assert error.argument == "input.0.identifiers.1"
-    assert world.members("everyone") == {"ann"}
-    error = refused(Invalid, lambda: world.apply(ProfileChange("bob", (Identifier("x", ""),))))
-    assert error.argument == "input.0.identifiers.0.value"
-
-
-def test_writing_by_identifier(world: World) -> None:
-    world.apply(ProfileChange("ann", (Identifier("email", "a@x"),)), Assign("b@x", "vip"))
-    batch = Batch("user", (Assign("a@x", "vip"), Assign("c@x", "vip"), Remove("nobody", "vip")), id_kind="email")
-    assert world.apply_batch(batch) == WriteResult(2, 2, 1)
-    assert world.members("vip") == {"ann", "b@x", "c@x"}
-    assert world.members('users email ("c@x")') == {"c@x"}
-    refused(Conflict, lambda: world.apply_batch(Batch("user", (Assign("b@x", "vip"),), id_kind="email")))
-    world.apply_batch(Batch("user", (Remove("a@x", "vip"), Remove("b@x", "vip")), id_kind="email"))
-    assert world.members("vip") == {"b@x", "c@x"}
-
-
-def test_entity_kinds_have_their_own_users_and_tags(world: World) -> None:
-    world.define_entity("account")
-    define(world, "gold", entity="account")
-    world.apply(Assign("x", "gold"), Assign("y", "gold"), entity="account")
-    world.apply(Assign("x", "vip"), Assign("z", "vip"))
-    assert world.members("gold", entity="account") == {"x", "y"}
-    assert world.members("everyone") == {"x", "z"}
-    refused(NotFound, lambda: world.size("gold"))
-    refused(NotFound, lambda: world.apply(Assign("x", "gold")))
-    refused(NotFound, lambda: world.apply(Assign("x", "vip"), entity="account"))
-    refused(NotFound, lambda: world.apply(Assign("x", "vip"), entity="nothing"))
-    world.save_audience("gold-ones", "gold", entity="account")
-    assert world.size("@gold-ones", entity="account") == 2
-    refused(Invalid, lambda: world.size("@gold-ones"))
-    refused(NotFound, lambda: define(world, "x", entity="nothing"))
-
-
-# ---------------------------------------------------------------- definitions
-
-
-def test_defining_again(world: World) -> None:
-    tag = define(world, "size", TagKind.CHOICE, values=("S", "M"), name="Size")
-    assert define(world, "size", TagKind.CHOICE, values=("S", "M"), name="Size").id == tag.id
-    refused(Conflict, lambda: define(world, "size", TagKind.CHOICES, values=("S", "M"), name="Size"))
-    refused(Conflict, lambda: define(world, "size", TagKind.CHOICE, values=("S", "XL"), name="Size"))
-    refused(Conflict, lambda: define(world, "size", TagKind.CHOICE, name="Size"))
-    refused(Invalid, lambda: define(world, "bad", scale=2))
-    refused(Invalid, lambda: define(world, "bad", TagKind.NUMBER, values=("x",)))
-    refused(Invalid, lambda: define(world, "bad", TagKind.NUMBER, rule="vip"))
-
-
-def test_definitions_have_versions(world: World) -> None:
-    tag = define(world, "x")
-    assert world.update_tag("x", TagChange(name="X"), if_version=tag.version).version == tag.version + 1
-    refused(Conflict, lambda: world.update_tag("x", TagChange(name="Y"), if_version=tag.version))
-    refused(NotFound, lambda: world.update_tag("y", TagChange(name="Y")))
-    assert world.save_audience("a", "vip", if_version=0).version == 1
-    refused(Conflict, lambda: world.save_audience("a", "vip", if_version=0))
-    assert world.save_audience("a", "not vip", if_version=1).version == 2
-
-
-def test_deleting_a_tag_takes_its_members(world: World) -> None:
-    world.apply(Assign("ann", "city", value="Oslo"), Assign("bob", "vip"))
-    world.save_audience("locals", "city")
-    refused(Conflict, lambda: world.delete_tag("city"))
-    world.delete_audience("locals")
-    assert world.delete_tag("city").changed == 1
-    refused(NotFound, lambda: world.size("city"))
-    assert world.view().tags_of("ann") == []
-    define(world, "city", TagKind.CHOICE)
-    assert world.size("city") == 0
-    refused(NotFound, lambda: world.size('city = "Oslo"'))
-    world.apply(Assign("bob", "city", value="Rome"))
-    assert world.members('city = "Rome"') == {"bob"}
-    assert world.members("city", as_of=MONDAY) == set()
-
-
-def test_rules_are_read_afresh(world: World) -> None:
-    world.define_tag(TagDefinition("big", rule="spend >= 100"))
-    world.apply(Assign("ann", "spend", number=Decimal(100)), Assign("bob", "spend", number=Decimal(99)))
-    assert world.members("big") == {"ann"}
-    assert world.members("not big") == {"bob"}
-    world.update_tag("big", TagChange(rule="spend >= 99"))
-    assert world.members("big") == {"ann", "bob"}
-    refused(Invalid, lambda: world.apply(Assign("ann", "big")))
-    refused(Conflict, lambda: world.delete_tag("spend"))
-    refused(Invalid, lambda: world.update_tag("big", TagChange(rule="not big")))
-    assert world.view().tags_of("bob") and all(m.tag != "big" for m in world.view().tags_of("ann"))
-
-
-def test_of_a_choice_the_first_rule_that_holds_decides(world: World) -> None:
-    rules = (ValueRule("high", "spend >= 100"), ValueRule("mid", "spend >= 10"), ValueRule("none", "not spend"))
-    world.define_tag(TagDefinition("tier", kind=TagKind.CHOICE, rules=rules))
-    world.define_tag(TagDefinition("tiers", kind=TagKind.CHOICES, rules=rules))
-    world.apply(
-        Assign("ann", "spend", number=Decimal(100)),
-        Assign("bob", "spend", number=Decimal(10)),
-        Assign("cid", "spend", number=Decimal(1)),
-        Assign("dee", "vip"),
-    )
-    assert world.view().breakdown("everyone", "tier") == {"high": 1, "mid": 1, "none": 1}
-    assert world.view().breakdown("everyone", "tiers") == {"high": 1, "mid": 2, "none": 1}
-    assert world.members('tier in ("mid", "none")') == {"bob", "dee"}
-    assert world.members("tier") == {"ann", "bob", "dee"}
-    assert world.members("not tier") == {"cid"}
-
-
-def test_saved_audiences_follow_their_definition_of_today(world: World) -> None:
-    world.apply(Assign("ann", "vip"), Assign("bob", "city", value="Oslo"))
-    then = world.clock.now()
-    world.save_audience("some", "vip")
-    world.save_audience("others", "not @some")
-    world.clock.tick(days=1)
-    world.save_audience("some", "city")
-    assert world.members("@some") == world.members("@some", as_of=then) == {"bob"}
-    assert world.members("@others") == {"ann"}
-    refused(Invalid, lambda: world.save_audience("some", "vip and @others"))
-    refused(Conflict, lambda: world.delete_audience("some"))
-    refused(NotFound, lambda: world.save_audience("new", "vpi"))
 
 
 # ---------------------------------------------------------------- statistics

@@ -5,11 +5,9 @@ says what it means once and runs on each. Strategies for random worlds are in `h
 """
 
 import asyncio
-import json
-import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -21,21 +19,12 @@ from bitmap_store.definitions import TagChange, TagDefinition
 from bitmap_store.errors import TagroarError
 from bitmap_store.expression import Expression, Match
 from bitmap_store.language import parse
-from bitmap_store.literals import moment_text
-from bitmap_store.sqlite import jobs
-from bitmap_store.sqlite.database import FILE, read_connection, write_engine
-from bitmap_store.sqlite.definitions import load_catalog
+from bitmap_store.sqlite.database import FILE
 from bitmap_store.sqlite.engine import SqliteStore, StoreSettings, View
-from bitmap_store.sqlite.imports import Import, Staged
-from bitmap_store.sqlite.jobs import ImportRequest
-from bitmap_store.sqlite.memberships import Memberships
-from bitmap_store.sqlite.writer import Writer
 from bitmap_store.store import Summary
 from bitmap_store.values import (
-    Assign,
     Batch,
     EntityKind,
-    Event,
     Identifier,
     Membership,
     Operation,
@@ -370,47 +359,6 @@ class StoreWorld:
 
     def size(self, question: Question, entity: str = "user", as_of: datetime | None = None) -> int:
         return self.view().size(question, entity, as_of)
-
-    def import_rows(
-        self,
-        kind: str,
-        rows: Sequence[Operation],
-        *,
-        replace: bool = False,
-        meanwhile: Callable[[], None] = lambda: None,
-    ) -> WriteResult:
-        """Imports the rows as a file, in this process but as another would; `meanwhile` runs before the flip."""
-        path = self.directory / "rows.ndjson"
-        path.write_text("".join(json.dumps(_line(row)) + "\n" for row in rows))
-        request = ImportRequest(kind, path, "ndjson", mode="replace" if replace else "merge", source="file")
-        job, _ = self.run(
-            self.store.write(lambda transaction: jobs.enlist(transaction, request, request.fingerprint()))
-        )
-        engine, connection = write_engine(self.directory), read_connection(self.directory)
-        memberships = Memberships(connection, cache_bytes_max=0)
-        writer = Writer(engine, memberships, self.clock, self.settings.timezone, load_catalog)
-
-        class Interrupted(Import):
-            def _stage_all(self, entity: EntityKind) -> Iterator[Staged]:
-                yield from super()._stage_all(entity)
-                meanwhile()
-
-        try:
-            return Interrupted(writer, job.id, request, os.getppid()).run()
-        finally:
-            writer.close()
-            engine.dispose()
-            connection.close()
-
-
-def _line(row: Operation) -> dict[str, object]:
-    """A row of an import that says the same as the operation."""
-    match row:
-        case Assign(user, tag, value):
-            return {"user": user, "tag": tag} | ({} if value is None else {"value": value})
-        case Event(user, tag, value, at, count) if at is not None:
-            return {"user": user, "tag": tag, "value": value, "at": moment_text(at), "count": count}
-    raise AssertionError(f"no file says {row}")
 
 
 # ---------------------------------------------------------------- directories

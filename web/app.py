@@ -4,19 +4,22 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from bitmap_store import Store
+from bitmap_store.errors import Invalid, NotFound
 from web.bulk import BulkRoutes
 from web.graphql import GraphQLRoutes
-from web.service import Service, log
+from web.service import Service, error_body, log
 
 FOLD_SECONDS = 10
 ROOT = Path(__file__).parents[1]
@@ -62,7 +65,15 @@ def create_app(open_service: Callable[[], Service], *, demo: bool = False) -> St
         Mount("/static", StaticFiles(directory=CONSOLE / "static")),
     ]
     middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK)] if demo else []
-    return Starlette(routes=routes, lifespan=lifespan, middleware=middleware)
+    handlers: dict[Any, Any] = {HTTPException: answer_http}
+    return Starlette(routes=routes, lifespan=lifespan, middleware=middleware, exception_handlers=handlers)
+
+
+async def answer_http(_request: Request, error: HTTPException) -> Response:
+    """What no route takes, in the one shape of errors."""
+    kind = NotFound if error.status_code == 404 else Invalid
+    body = error_body(kind(f"{error.detail}: see the paths and methods in the README"))
+    return JSONResponse(body, error.status_code, error.headers)
 
 
 async def keep_folded(store: Store) -> None:

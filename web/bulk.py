@@ -41,6 +41,16 @@ ANSWER_TYPES = {
 REJECTIONS_CHUNK = 10_000
 
 
+def options_of(request: Request) -> dict[str, str]:
+    """The parameters of the query string; INVALID for one that is given twice."""
+    given: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in given:
+            raise Invalid(f"{name} is given twice", argument=name)
+        given[name] = value
+    return given
+
+
 class BulkRoutes:
     """The routes under /import, /export and /jobs."""
 
@@ -60,7 +70,7 @@ class BulkRoutes:
 
     async def import_file(self, request: Request, context: Context) -> Response:
         """Takes a file and starts its import: 202 and the job, or with ?wait=1 200 and the job that has ended."""
-        options = dict(request.query_params)
+        options = options_of(request)
         wait = bulk.truth(options.pop("wait", "0"), "wait")
         format_ = options.pop("format", None) or _format_of(request)
         if key := request.headers.get("idempotency-key"):
@@ -114,7 +124,7 @@ class BulkRoutes:
 
     async def export_audience(self, request: Request, context: Context) -> Response:
         """Streams the users of an audience; how many they are stands in a header before the first of them."""
-        options = dict(request.query_params)
+        options = options_of(request)
         where: object = options.pop("where", None)
         if request.method == "POST":
             body = await json_object(request)
@@ -138,7 +148,7 @@ class BulkRoutes:
     async def export_ids(self, request: Request, context: Context) -> Response:
         """Streams dense id and user id of everyone: what a Roaring export is to be read with."""
         context.viewer.require("members")
-        options = dict(request.query_params)
+        options = options_of(request)
         format_ = bulk.one_of(options.get("format", "csv"), bulk.FORMATS, "format")
         for name in options.keys() - {"format", "entity", "asOf"}:
             raise Invalid(f"there is no parameter {name!r}", argument=name)

@@ -9,6 +9,8 @@ from pydantic import AwareDatetime, BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from bitmap_store import Clock, StoreSettings
+from bitmap_store.errors import TagroarError
+from bitmap_store.literals import parse_duration
 
 
 def _timezone(value: object) -> object:
@@ -20,10 +22,21 @@ def _timezone(value: object) -> object:
         raise ValueError(f"{value!r} is not a time zone; write one such as UTC or Asia/Shanghai") from None
 
 
+def _duration(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_duration(value)
+    except TagroarError as error:
+        raise ValueError(error.message) from None
+
+
 class Settings(BaseSettings):
     """The service's settings; each is read from TAGROAR_<NAME>."""
 
-    model_config = SettingsConfigDict(env_prefix="TAGROAR_", extra="ignore", arbitrary_types_allowed=True)
+    model_config = SettingsConfigDict(
+        env_prefix="TAGROAR_", env_ignore_empty=True, extra="ignore", arbitrary_types_allowed=True
+    )
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on")
@@ -33,7 +46,9 @@ class Settings(BaseSettings):
         default_factory=lambda: ZoneInfo("UTC"), description="the days of events and of DAY dates"
     )
     now: AwareDatetime | None = Field(None, description="the moment at which the service's clock starts")
-    retention: timedelta = Field(timedelta(days=30), gt=timedelta(0), description="how far back asOf reaches")
+    retention: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(days=30), gt=timedelta(0), description="how far back asOf reaches"
+    )
     cache_bytes: int = Field(512 << 20, ge=0, description="memory for evaluated parts of audiences, each process")
     import_bytes: int = Field(64 << 30, ge=1, description="the largest file to import")
 

@@ -38,7 +38,7 @@ def reject_repeats(cells: Sequence[Cells]) -> tuple[Cells, list[Rejection]]:
         overflow = _overflow(whole)
         kept = np.ones(len(whole), np.bool_)
         kept[overflow] = False
-        return _taken(whole, kept), [Rejection(line, "INVALID", _OVERFLOW) for line in whole.lines[overflow].tolist()]
+        return taken(whole, kept), [Rejection(line, "INVALID", _OVERFLOW) for line in whole.lines[overflow].tolist()]
     shared = _shared(whole.users)
     said_of = [whole.users[shared]]
     if whole.kind not in SINGLE_KINDS:
@@ -79,7 +79,7 @@ def _settled(cells: Cells, *, without: Ints) -> Cells:
         keys.append(_codes(cells.values)[shared])
     order = np.lexsort(keys)
     kept[shared[order[:-1][_equal_neighbors(keys, order)]]] = False
-    return cells if kept.all() else _taken(cells, kept)
+    return cells if kept.all() else taken(cells, kept)
 
 
 # ---------------------------------------------------------------- equal rows
@@ -178,7 +178,8 @@ def _concatenated(columns: Sequence[Column | None], cells: Sequence[Cells], none
     )
 
 
-def _taken(cells: Cells, kept: Mask) -> Cells:
+def taken(cells: Cells, kept: Mask) -> Cells:
+    """Some of the cells of one tag."""
     return replace(
         cells,
         users=cells.users[kept],

@@ -19,6 +19,9 @@ from bitmap_store.rows import ROW, Column, Rows, decode_columns, encode, rows_of
 from bitmap_store.values import NEVER
 
 SHARD_BITS = 20
+SPARSE = 64
+"""So many ids a row, and sorting rows is cheaper than counting by id."""
+
 Leaf = Tagged | Range | Happened
 
 
@@ -282,8 +285,12 @@ def happened(leaf: Happened, moment: int, tables: Sequence[Table]) -> BitMap:
     every = np.concatenate(users)
     if leaf.times == 1 or not len(every):
         return bitmap_of(every)
-    sums = np.bincount(every, weights=np.concatenate(counts))  # doubles: exact up to 2^53 events of a user
-    return bitmap_of(np.flatnonzero(sums >= leaf.times).astype(np.uint32))
+    weights = np.concatenate(counts)  # summed as doubles: exact up to 2^53 events of a user
+    if int(every.max()) < SPARSE * len(every):
+        return bitmap_of(np.flatnonzero(np.bincount(every, weights) >= leaf.times).astype(np.uint32))
+    # Few users with high ids: a sort costs less than a counter for every id below the highest.
+    distinct, place = np.unique(every, return_inverse=True)
+    return bitmap_of(distinct[np.bincount(place, weights) >= leaf.times])
 
 
 def members_of_rows(leaf: Leaf, moment: int, rows: Rows) -> BitMap:

@@ -117,7 +117,7 @@ class TagEditor:
         value: int | None = None
         if operation.value is not None:
             if self._tag.kind not in VALUED_KINDS:
-                raise Invalid(f"{self._tag.key!r} is a {self._tag.kind} tag and has no values", argument="value")
+                raise Invalid(f"{self._tag.key!r} is of kind {self._tag.kind} and has no values", argument="value")
             value = self._named(operation.value, "value", self._known_id)
         if user is None:
             return
@@ -130,7 +130,7 @@ class TagEditor:
     def record(self, user: int, operation: Event) -> None:
         """Adds events to the day on which they happened."""
         if self._tag.kind is not TagKind.EVENT:
-            raise Invalid(f"{self._tag.key!r} is a {self._tag.kind} tag; events go to EVENT tags", argument="tag")
+            raise Invalid(f"{self._tag.key!r} is of kind {self._tag.kind}; events go to EVENT tags", argument="tag")
         if not 1 <= operation.count <= COUNT_MAX:
             raise Invalid(f"a count lies within 1..{COUNT_MAX}", argument="count")
         value = self._named(operation.value, "value", self._value_id) if operation.value is not None else 0
@@ -236,9 +236,9 @@ def check_assignment(tag: Tag, operation: Assign) -> None:
     given = [name for name in ("value", "values", "number", "date") if getattr(operation, name) is not None]
     for name in given:
         if name not in fitting:
-            raise Invalid(f"{tag.key!r} is a {tag.kind} tag and takes no {name}", argument=name)
+            raise Invalid(f"{tag.key!r} is of kind {tag.kind} and takes no {name}", argument=name)
     if fitting and len(given) != 1:
-        raise Invalid(f"{tag.key!r} is a {tag.kind} tag; give {' or '.join(fitting)}", argument=fitting[0])
+        raise Invalid(f"{tag.key!r} is of kind {tag.kind}; give {' or '.join(fitting)}", argument=fitting[0])
     if operation.score is not None and not np.isfinite(operation.score):
         raise Invalid("a score is a finite number", argument="score")
 

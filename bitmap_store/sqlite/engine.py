@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -197,10 +198,19 @@ class SqliteStore:
             view.catalog,
             kind.key,
             self.settings.timezone,
-            lambda names, id_kind: self._names.dense_of(kind.id, names, id_kind),
+            partial(self._listed, kind.id),
             lambda moment: view.reading(entity, moment),
         )
         return binder.plan(expression, at, argument)
+
+    def check_id_kind(self, entity: str, id_kind: str, *, argument: str | None = None) -> None:
+        """NOT_FOUND for a kind of identifier that nobody of the entity has."""
+        self._names.check_kind(self._catalog.entity(entity).id, id_kind, argument=argument)
+
+    def _listed(self, entity: int, names: Sequence[str], id_kind: str | None) -> list[int | None]:
+        if id_kind is not None:
+            self._names.check_kind(entity, id_kind, argument="idKind")
+        return self._names.dense_of(entity, names, id_kind)
 
     def plan_everyone(self, reading: Reading) -> Plan:
         """Everyone of the reading's entity."""

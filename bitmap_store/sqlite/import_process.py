@@ -15,7 +15,7 @@ from bitmap_store.errors import TagroarError
 from bitmap_store.sqlite import jobs
 from bitmap_store.sqlite.database import read_connection, write_engine
 from bitmap_store.sqlite.definitions import load_catalog
-from bitmap_store.sqlite.imports import Cancelled, Import
+from bitmap_store.sqlite.imports import Abandoned, Cancelled, Import
 from bitmap_store.sqlite.memberships import Memberships
 from bitmap_store.sqlite.writer import Writer
 from bitmap_store.values import JobState
@@ -41,6 +41,8 @@ def main(settings: dict[str, str | int]) -> None:
         state, sentence = JobState.DONE, ""
     except Cancelled:
         state, sentence = JobState.CANCELLED, "cancelled; nothing of it applied"
+    except Abandoned:
+        pass  # the state and the sentence are those of an interruption already
     except TagroarError as error:
         sentence = f"{error.code}: {error.message}"
     except Exception:
@@ -59,7 +61,9 @@ def main(settings: dict[str, str | int]) -> None:
 def await_turn(directory: Path, writer: Writer, job: str, parent: int) -> int:
     """Waits until no other bulk work is going on, and holds the lock that says so."""
     while (turn := jobs.try_lock(directory / "jobs" / "bulk.lock")) is None:
-        if os.getppid() != parent or not writer.submit(lambda transaction: jobs.advance(transaction, job)).result():
+        if os.getppid() != parent:
+            raise Abandoned
+        if not writer.submit(lambda transaction: jobs.advance(transaction, job)).result():
             raise Cancelled
         time.sleep(TURN_SECONDS)
     return turn

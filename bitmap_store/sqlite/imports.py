@@ -23,10 +23,10 @@ from bitmap_store.catalog import Catalog
 from bitmap_store.definitions import TagDefinition
 from bitmap_store.errors import Invalid
 from bitmap_store.files.blocks import PROFILES
-from bitmap_store.files.cells import Cells
+from bitmap_store.files.cells import Cells, Interpreted
 from bitmap_store.files.profiles import ProfileRows, profiles
 from bitmap_store.files.reader import read_blocks
-from bitmap_store.files.repeats import reject_repeats, repeated_rows, settle
+from bitmap_store.files.repeats import reject_repeats, repeated_rows, settle, taken
 from bitmap_store.files.table import WideRows
 from bitmap_store.rows import Rows, in_order, is_member, rows_of
 from bitmap_store.sqlite import jobs
@@ -55,10 +55,15 @@ LOCK_POLL_SECONDS = 0.2
 NAMES_CHUNK = 50_000
 REJECTIONS_CHUNK = 50_000
 T = TypeVar("T")
+M = TypeVar("M", bound=Interpreted)
 
 
 class Cancelled(Exception):
     """The job was asked to stop."""
+
+
+class Abandoned(Exception):
+    """The process that started the job is gone."""
 
 
 @dataclass(slots=True)
@@ -95,6 +100,7 @@ class Import:
         self._moment = micros(writer.clock.now())
         self._dense: dict[str, int] = {}
         self._linked: dict[str, int] = {}
+        self._refused: dict[str, str] = {}
         self._cells: dict[str, list[Cells]] = {}
         self._users = BitMap()
         self._wide: list[WideRows] = []
@@ -116,8 +122,8 @@ class Import:
         if request.define:
             catalog = self._define(entity)
         self._read(entity, catalog)
-        if self._totals.read == 0 and request.mode == "replace":
-            raise Invalid("the file has no rows; with mode=replace that would empty every tag it names")
+        if self._totals.read == self._totals.rejected and request.mode == "replace":
+            raise Invalid("no row of the file can be applied; with mode=replace that would empty every tag it names")
         staged = list(self._stage_all(entity))
         return self._write(lambda transaction: self._flip(transaction, entity, staged))
 
@@ -146,8 +152,10 @@ class Import:
                 transaction, self._job, progress=progress, rows_read=totals.read, rows_rejected=totals.rejected
             )
 
-        if not self._write(tell) or os.getppid() != self._parent:
+        if not self._write(tell):
             raise Cancelled
+        if os.getppid() != self._parent:
+            raise Abandoned
 
     def _reject(self, rejections: Sequence[Rejection]) -> None:
         self._totals.rejected += len(rejections)
@@ -185,14 +193,43 @@ class Import:
             meant = route.interpret(block)
             self._totals.read += block.rows
             self._reject([*block.rejected, *meant.rejected])
-            ids = self._resolve(entity, meant.names.to_pylist())
-            self._users |= bitmap_of(ids)
+            names = meant.names.to_pylist()
+            ids = self._resolve(entity, names)
             numbered = meant.numbered(ids)
+            if self._refused:
+                numbered = self._without_refused(numbered, names)
+                ids = ids[[name not in self._refused for name in names]]
+            self._users |= bitmap_of(ids)
+            if request.kind == "table" and request.mode == "replace":  # a column that says nothing empties its tag
+                for key in block.columns.keys() - {"user"}:
+                    self._cells.setdefault(key, [])
             if isinstance(numbered, WideRows):
                 self._wide.append(replace(numbered, cells=[]))
             for cells in numbered.cells:
                 self._cells.setdefault(cells.tag, []).append(cells)
             self._tell(0.6 * min(1.0, block.bytes_done / size))
+
+    def _without_refused(self, meant: M, names: list[str]) -> M:
+        """What a block means, less the rows of users who cannot be named so; those are rejected."""
+        places = {self._dense[name]: name for name in names if name in self._refused}
+        refused = np.array(sorted(places), np.uint32)
+        said = [(part.users, part.lines) for part in meant.cells]
+        if isinstance(meant, WideRows):
+            said.append((meant.users, meant.lines))
+        wrong = {
+            int(line): places[int(user)]
+            for users, lines in said
+            for user, line in zip(users, lines, strict=True)
+            if int(user) in places
+        }
+        self._reject([Rejection(line, "CONFLICT", self._refused[name]) for line, name in wrong.items()])
+        cells = [taken(part, ~is_member(part.users, refused)) for part in meant.cells]
+        if not isinstance(meant, WideRows):
+            return replace(meant, cells=cells)
+        kept = ~is_member(meant.users, refused)
+        return replace(
+            meant, cells=cells, users=meant.users[kept], lines=meant.lines[kept], digests=meant.digests[kept]
+        )
 
     def _settled(self, parts: Sequence[Cells], repeated: Sequence[Rejection]) -> Cells:
         """One tag's cells of the whole file, as they hold in the end."""
@@ -202,8 +239,11 @@ class Import:
         self._reject(rejected)
         return cells
 
-    def _rows(self, tag: Tag, cells: Cells) -> Rows:
+    def _rows(self, tag: Tag, parts: Sequence[Cells], repeated: Sequence[Rejection]) -> Rows:
         """Cells as rows, with the ids of their values; new values of open tags get one."""
+        if not parts:
+            return rows_of(0)
+        cells = self._settled(parts, repeated)
         rows = rows_of(len(cells))
         rows["user"] = cells.users
         if cells.values is not None:
@@ -246,9 +286,7 @@ class Import:
             taken = dict(look_up(raw, entity.id, missing))
             for name, dense in taken.items():
                 if transaction.memberships.rows(-entity.id, transaction.current, BitMap([dense])).size:
-                    raise Invalid(
-                        f"{name!r} is a user id already and not linked as {id_kind!r}; link it or import by user id"
-                    )
+                    self._refused[name] = f"{name!r} is a user id already, and not linked as {id_kind!r}; link it first"
             found |= taken
             missing = [name for name in missing if name not in taken]
             self._linked |= taken
@@ -318,7 +356,7 @@ class Import:
         while self._cells:
             key, parts = self._cells.popitem()
             tag = catalog.tag(key)
-            rows = self._rows(tag, self._settled(parts, repeated))
+            rows = self._rows(tag, parts, repeated)
             rows["source"] = source
             yield self._stage(tag.id, tag.kind, rows, tag)
             done += 1

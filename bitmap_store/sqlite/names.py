@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bitmap_store.errors import TooLarge
+from bitmap_store.errors import NotFound, TooLarge
 
 DENSE_MAX = 2**32 - 1
 _CHUNK = 500
@@ -35,6 +35,17 @@ class Names:
         with self._lock:
             found = dict(look_up(self._connection, entity, names, id_kind))
         return [found.get(name) for name in names]
+
+    def check_kind(self, entity: int, id_kind: str, *, argument: str | None = None) -> None:
+        """NOT_FOUND, with the nearest, for a kind of which nobody has an identifier: a typo would find nobody."""
+        with self._lock:
+            if self._connection.execute(
+                "SELECT 1 FROM identifier WHERE entity_id = ? AND kind = ? LIMIT 1", (entity, id_kind)
+            ).fetchone():
+                return
+            kinds = self._connection.execute("SELECT DISTINCT kind FROM identifier WHERE entity_id = ?", (entity,))
+            known = [kind for (kind,) in kinds]
+        raise NotFound.named("kind of identifier", id_kind, known, argument=argument)
 
     def all_names(self, entity: int) -> pa.ChunkedArray:
         """The name of every dense id, at its own place; reserved ids that went unused have an empty one."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlmodel import select
 
-from bitmap_store.errors import Conflict, NotFound
+from bitmap_store.errors import Conflict, Invalid, NotFound
 from bitmap_store.sqlite.writer import Transaction
 from bitmap_store.tables import TokenRow
 
@@ -24,6 +24,8 @@ class TokenInfo:
 
 def create(transaction: Transaction, name: str, scopes: Sequence[str]) -> str:
     """A new secret of 256 random bits under a name. CONFLICT for a name in use."""
+    if not 1 <= len(name) <= 200 or not name.isprintable() or name != name.strip():
+        raise Invalid("the name of a token has 1 to 200 printable characters")
     secret = f"tgr_{secrets.token_urlsafe(32)}"
     with transaction.session() as session:
         if session.get(TokenRow, name):

@@ -332,6 +332,8 @@ class Transaction:
 
     def merge_attributes(self, entity: EntityKind, dense: int, attributes: dict[str, object]) -> bool:
         """Merges attributes into those of a user; None removes one. False when nothing changes."""
+        if not all(map(fits_json, attributes.values())):
+            raise Invalid("a whole number in an attribute has at most 63 bits", argument="attributes")
         found = self.raw.execute(
             "SELECT id, body FROM attribute WHERE entity_id = ? AND dense = ? AND to_version IS NULL",
             (entity.id, dense),
@@ -446,6 +448,20 @@ class Transaction:
         if profile.attributes:
             changed += self.merge_attributes(entity, dense, dict(profile.attributes))
         return changed
+
+
+def fits_json(value: object) -> bool:
+    """Whether every whole number in a JSON value is one that every reader of JSON here can read again."""
+    pending = [value]
+    while pending:
+        each = pending.pop()
+        if isinstance(each, int) and not -(2**63) <= each < 2**63:
+            return False
+        if isinstance(each, dict):
+            pending.extend(each.values())
+        elif isinstance(each, list):
+            pending.extend(each)
+    return True
 
 
 def check_identifier(identifier: Identifier, argument: str) -> None:

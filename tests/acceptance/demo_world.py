@@ -105,11 +105,9 @@ class DemoWorld:
     def _quiet(self, moment: datetime) -> datetime:
         """The first moment from which on, for two hours, no window of days moves over a last purchase."""
         last = self._lines.groupby("household_id")["at"].max().to_numpy()
-        while True:
-            passed = (seconds(moment) - last) % DAY
-            if ((DAY - passed) % DAY > 7_200).all() or moment.hour == 23:
-                return moment
+        while any(((last - seconds(moment - _days(days)) - 1) // 7_200 == 0).any() for days in self.WINDOWS):
             moment += timedelta(minutes=10)
+        return moment
 
     def build(self) -> None:
         """Imports the demo, then writes a little on two days."""
