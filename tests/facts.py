@@ -221,7 +221,9 @@ class Draft:
             score=operation.score,
         )
         if operation.values is not None:
-            values = [self._value(tag, value, f"values.{i}") for i, value in enumerate(operation.values)]
+            values: list[str | None] = [
+                self._value(tag, value, f"values.{i}") for i, value in enumerate(operation.values)
+            ]
             for key in [key for key in rows if key[0] not in values]:
                 del rows[key]
         elif operation.value is not None:

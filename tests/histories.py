@@ -189,8 +189,9 @@ def said_of(key: str) -> SearchStrategy[list[Assign]]:
 
 def late_writes(key: str) -> SearchStrategy[tuple[Operation, ...]]:
     """Writes to the tag that a file is about."""
-    user, values = st.sampled_from(USERS), CHOICES.get(key)
-    write = st.builds(Assign, user, st.just(key), st.sampled_from(values or [None]), source=st.just("late"))
+    user = st.sampled_from(USERS)
+    values: list[str | None] = [*CHOICES.get(key, [None])]
+    write = st.builds(Assign, user, st.just(key), st.sampled_from(values), source=st.just("late"))
     remove = st.builds(Remove, user, st.just(key))
     return st.lists(write | remove, min_size=1, max_size=4).map(tuple)
 
@@ -299,7 +300,7 @@ def rare_leaves() -> SearchStrategy[Expression]:
     )
 
 
-_LEAVES = st.one_of(*[matches()] * 4, rare_leaves())
+_LEAVES: SearchStrategy[Expression] = st.one_of(*[matches()] * 4, rare_leaves())
 
 
 @st.composite

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bitmap_store.literals import moment_text
@@ -74,7 +74,7 @@ def import_apart(
         connection.close()
 
 
-def _line(row: Operation) -> dict[str, object]:
+def _line(row: Operation) -> Mapping[str, object]:
     """A row of an import that says the same as the operation."""
     match row:
         case Assign(user, tag, value):

@@ -97,6 +97,8 @@ class Meaning:
                 return everyone & set(ids)
             case Users(ids, id_kind):
                 identifiers = self._identifiers(reading.entity)
+                if id_kind not in {identifier.kind for identifier in identifiers}:
+                    raise NotFound.named("kind of identifier", str(id_kind), ())
                 return everyone & {identifiers.get(Identifier(str(id_kind), name), "") for name in ids}
             case At(as_of, of):
                 return everyone & self.members(of, self._reading_at(reading.entity, as_of))

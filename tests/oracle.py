@@ -39,6 +39,7 @@ from bitmap_store.values import (
     Event,
     Identifier,
     Membership,
+    Operation,
     SavedAudience,
     Tag,
     TagKind,
@@ -111,13 +112,13 @@ class Oracle:
             self._applied[batch.idempotency_key] = (batch, result)
         return result
 
-    def import_rows(self, rows: Sequence[Assign | Event], *, replace: bool = False) -> WriteResult:
+    def import_rows(self, rows: Sequence[Operation], *, replace: bool = False) -> WriteResult:
         """What an import of these rows from a source "file" does: one version. replace: their tags hold no more."""
         latest, now = self.versions[-1], self.clock.now()
         draft = Draft(latest.of("user"), now, self.timezone, self.catalog.tag, self._declare)
         draft.apply(Batch("user", tuple(rows), source="file"))
         if replace:
-            draft.keep_only({(row.tag, row.user, getattr(row, "value", None)) for row in rows})
+            draft.keep_only({(row.tag, row.user, row.value) for row in rows if isinstance(row, Assign | Event)})
         if draft.changed or draft.created:
             self.versions.append(Version(max(now, latest.moment + MICROSECOND), latest.facts | {"user": draft.facts}))
         return WriteResult(len(self.versions) - 1, draft.changed, draft.created)

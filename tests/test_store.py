@@ -292,10 +292,12 @@ def test_parts_are_disjoint_and_stable(world: World) -> None:
 
 def test_unknown_names_are_not_found_with_the_nearest(world: World) -> None:
     world.apply(Assign("ann", "city", value="Shanghai"))
+    world.apply(ProfileChange("ann", (Identifier("email", "a@x"),)))
     world.save_audience("regulars", "vip")
     assert refused(NotFound, lambda: world.size("vpi")).suggestions == ("vip",)
     assert refused(NotFound, lambda: world.size('city = "Shangai"')).suggestions == ("Shanghai",)
     assert refused(NotFound, lambda: world.size("vip and @regular")).suggestions == ("regulars",)
+    refused(NotFound, lambda: world.size('users emial ("a@x")'))
     refused(NotFound, lambda: world.size("vip or everyone or nope"))
     refused(NotFound, lambda: world.size("everyone", entity="accont"))
 

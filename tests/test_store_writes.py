@@ -13,6 +13,7 @@ from bitmap_store.values import (
     Batch,
     Event,
     Identifier,
+    Operation,
     ProfileChange,
     Remove,
     TagKind,
@@ -49,7 +50,7 @@ def test_operations_apply_in_order_as_one_version(world: World) -> None:
 @pytest.mark.parametrize("at", [0, 2, 4])
 def test_one_bad_operation_and_nothing_is_applied(world: World, at: int) -> None:
     world.apply(Assign("ann", "vip"), Event("ann", "buys", "milk"))
-    good = [
+    good: list[Operation] = [
         Remove("ann", "vip"),
         Assign("new", "city", value="Nowhere"),
         ProfileChange("ann", (Identifier("email", "e"),), (("a", 1),)),
@@ -108,7 +109,8 @@ def test_a_key_of_a_batch_that_failed_is_free(world: World) -> None:
 def test_the_same_key_together_applies_once(world: World) -> None:
     batch = Batch("user", (Event("ann", "buys"),), idempotency_key="k")
     outcomes = world.apply_together([batch] * 10)
-    assert sorted(outcome.already_applied for outcome in outcomes) == [False] + 9 * [True]
+    known = [outcome.already_applied for outcome in outcomes if isinstance(outcome, WriteResult)]
+    assert sorted(known) == [False] + 9 * [True]
     assert world.members("buys times 2") == set()
 
 

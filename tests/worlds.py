@@ -263,7 +263,7 @@ class StoreAnswers:
         if dense is None:
             return None
         (found,) = self._world.run(self._store.profiles(self.view.reading(entity, as_of), [dense]))
-        return found and (set(found.identifiers), dict(found.attributes))
+        return None if found is None else (set(found.identifiers), dict(found.attributes))
 
     def breakdown(
         self, question: Question, by: str, entity: str = "user", as_of: datetime | None = None

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 from zoneinfo import ZoneInfo
 
@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine
 from sqlmodel import Session
 
 from bitmap_store.bitmaps import checksum, packed
-from bitmap_store.catalog import Catalog
+from bitmap_store.catalog import Catalog, ValueTable
 from bitmap_store.clock import Clock
 from bitmap_store.errors import Conflict, Invalid, NotFound, TagroarError, Unavailable
 from bitmap_store.rows import encode, rows_of
@@ -242,17 +242,22 @@ class Transaction:
 
     def add_values(self, tag: Tag, values: list[str]) -> dict[str, int]:
         """Declares values of a tag, those that are not yet; the ids of all its values."""
-        names = dict(self.catalog.values(tag).names)
+        catalog = self.catalog
+        names = dict(catalog.values(tag).names)
+        known, last = len(names), max(names.values(), default=0)
         for value in values:
             levels = value.split("/") if tag.hierarchical else [value]
             for depth in range(1, len(levels) + 1):
-                name = "/".join(levels[:depth]) if tag.hierarchical else value
+                name = "/".join(levels[:depth])
                 if name not in names:
-                    names[name] = max(names.values(), default=0) + 1
-                    self.raw.execute(
-                        "INSERT INTO tag_value (tag_id, id, value) VALUES (?, ?, ?)", (tag.id, names[name], name)
-                    )
-        return dict(self.catalog_changed().values(tag).names)
+                    names[name] = last = last + 1
+                    self.raw.execute("INSERT INTO tag_value (tag_id, id, value) VALUES (?, ?, ?)", (tag.id, last, name))
+        if len(names) > known:
+            # Known without reading all definitions again, which a batch of many new values would do for each.
+            self.raw.execute("UPDATE store SET catalog = catalog + 1")
+            tables = {**catalog.value_tables, tag.id: ValueTable(names)}
+            self._writer.catalog = replace(catalog, version=catalog.version + 1, value_tables=tables)
+        return names
 
     # ------------------------------------------------------------ idempotency
 

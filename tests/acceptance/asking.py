@@ -36,7 +36,7 @@ class Asking:
         moments: Sequence[datetime],
         windows: Sequence[int],
         hours: Sequence[int],
-        leaves: int = 400,
+        leaves: int = 250,
     ) -> None:
         self.choose = random.Random(seed)
         self._world = world
