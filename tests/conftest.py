@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.worlds import OracleWorld, StillClock, StoreWorld, World, copied
+from tests.worlds import FoldingWorld, OracleWorld, StillClock, StoreWorld, World, copied
 
 settings.register_profile("quick", deadline=None, max_examples=100, stateful_step_count=12)
 settings.register_profile(
@@ -36,10 +36,19 @@ def store_world(empty_store: Path, tmp_path: Path) -> Iterator[StoreWorld]:
     world.close()
 
 
-@pytest.fixture(params=["sqlite", "oracle"])
+@pytest.fixture
+def folding_world(empty_store: Path, tmp_path: Path) -> Iterator[StoreWorld]:
+    """A new store that folds after every write."""
+    world = FoldingWorld(copied(empty_store, tmp_path / "folding"), StillClock())
+    yield world
+    world.close()
+
+
+@pytest.fixture(params=["sqlite", "folded", "oracle"])
 def world(request: pytest.FixtureRequest) -> World:
     """A new world on each engine."""
     if request.param == "oracle":
         return OracleWorld(StillClock())
-    found: StoreWorld = request.getfixturevalue("store_world")
+    name = "store_world" if request.param == "sqlite" else "folding_world"
+    found: StoreWorld = request.getfixturevalue(name)
     return found

@@ -15,6 +15,7 @@ from bitmap_store.definitions import TagDefinition
 from bitmap_store.errors import Stale, TagroarError, Unavailable
 from bitmap_store.language import parse
 from bitmap_store.sqlite.engine import SqliteStore
+from bitmap_store.sqlite.writer import Transaction
 from bitmap_store.values import Assign, Batch, Event, Operation, Remove, TagKind, WriteResult
 from tests.worlds import MONDAY, StillClock, StoreWorld, copied
 
@@ -203,7 +204,7 @@ def test_a_commit_that_fails_is_as_if_it_had_not_been(store_world: StoreWorld) -
     store_world.define_tag(TagDefinition("vip"))
     store_world.apply(Assign("ann", "vip"))
     other = StoreWorld(store_world.directory, store_world.clock)
-    writer, full, gate = store_world.store.writer, [False, True], Gate()
+    writer, full, begun, gate = store_world.store.writer, [False, True], Gate(), Gate()
     withdraw_as_ever = writer.memberships.withdraw
 
     def fail(_connection: Connection) -> None:
@@ -215,8 +216,13 @@ def test_a_commit_that_fails_is_as_if_it_had_not_been(store_world: StoreWorld) -
         assert store_world.view().version == version
         withdraw_as_ever(version)
 
+    def hold(_transaction: Transaction) -> None:
+        begun.set()
+        gate.wait()
+
     async def together() -> list[WriteResult | BaseException]:
-        held = writer.submit(lambda transaction: gate.wait())
+        held = writer.submit(hold)
+        await asyncio.to_thread(begun.wait)  # else the batches could be applied in one group with it
         batches = [Batch("user", (Assign(f"u{i}", "vip"), Assign("all", "vip", score=i))) for i in range(3)]
         writes = [asyncio.create_task(store_world.store.apply(batch)) for batch in batches]
         await asyncio.sleep(0)

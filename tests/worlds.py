@@ -361,6 +361,20 @@ class StoreWorld:
         return self.view().size(question, entity, as_of)
 
 
+class FoldingWorld(StoreWorld):
+    """A store that folds after every write, so that all answers come from fragments."""
+
+    def apply_batch(self, batch: Batch) -> WriteResult:
+        result = super().apply_batch(batch)
+        self.run(self.store.fold(entries_max=0))
+        return result
+
+    def apply_together(self, batches: Sequence[Batch]) -> list[WriteResult | TagroarError]:
+        outcomes = super().apply_together(batches)
+        self.run(self.store.fold(entries_max=0))
+        return outcomes
+
+
 # ---------------------------------------------------------------- directories
 
 
