@@ -1,12 +1,13 @@
-"""Membership rows as columns: one numpy record a membership, and their checksummed form on disk.
+"""Membership rows as columns, and their checksummed form on disk.
 
-The canonical order is (user, value, units). A column that says the same of every row costs one value,
-one of few distinct values a byte or two a row; as separate database rows 741 M memberships were 10 GB.
+The canonical order is (user, value, units). A column that says the same of every row costs one value, in
+memory as on disk, where one of few distinct values costs a byte or two a row; as separate database rows
+741 M memberships were 10 GB.
 """
 
 import struct
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,14 @@ ROW = np.dtype(
         ("last", "<i8"),
     ]
 )
-KEY = ("user", "value", "units")
+NAMES: tuple[str, ...] = ROW.names or ()
 FACTS = ("expires", "source", "score", "count", "last")
 
-Rows = NDArray[np.void]
 Column = NDArray[Any]
+Places = slice | NDArray[np.bool_] | NDArray[np.integer[Any]]
+_NOTHING: Mapping[str, Column] = {
+    name: np.array([{"expires": NEVER, "score": np.nan}.get(name, 0)], ROW[name]) for name in NAMES
+}
 
 _HEADER = struct.Struct("<4sIII")  # magic, rows, columns, body length
 _CHECKSUM = struct.Struct("<I")  # CRC-32 of header and body, at the end
@@ -41,25 +45,94 @@ _MAGIC = b"TRw1"
 _CONSTANT, _CODES8, _CODES16, _RAW = range(4)
 
 
+def is_constant(column: Column) -> bool:
+    """Whether a column is a view of one value."""
+    return column.strides == (0,)
+
+
+class Rows:
+    """Memberships as columns of one length, those of ROW.
+
+    A column given as one value is kept as one. Columns may be shared, so they are set anew, never written into.
+    """
+
+    __slots__ = ("_columns", "_length")
+
+    def __init__(self, length: int, columns: Mapping[str, Column]) -> None:
+        self._length = length
+        self._columns = dict(columns)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, name: str) -> Column:
+        return self._columns[name]
+
+    def __setitem__(self, name: str, column: Any) -> None:
+        self._columns[name] = np.broadcast_to(np.asarray(column, ROW[name]), self._length)
+
+    def put(self, name: str, places: Places, values: Any) -> None:
+        """Sets a column at some places."""
+        column = self._columns[name].copy()
+        column[places] = values
+        self._columns[name] = column
+
+    def take(self, places: Places) -> "Rows":
+        """The rows at these places, or those where a mask is true."""
+        if isinstance(places, np.ndarray) and places.dtype == np.bool_:
+            places = np.flatnonzero(places)
+        length = len(places) if isinstance(places, np.ndarray) else len(range(*places.indices(self._length)))
+        return Rows(
+            length,
+            {
+                name: np.broadcast_to(column[:1], length) if length and is_constant(column) else column[places]
+                for name, column in self._columns.items()
+            },
+        )
+
+    def tolist(self) -> list[tuple[Any, ...]]:
+        """The rows as tuples of plain values, fields in the order of ROW."""
+        return list(zip(*(self._columns[name].tolist() for name in NAMES), strict=True))
+
+
 def rows_of(count: int) -> Rows:
     """`count` rows that say nothing: no value, no score, no source, no end."""
-    rows = np.zeros(count, ROW)
-    rows["expires"] = NEVER
-    rows["score"] = np.nan
-    return rows
+    return Rows(count, {name: np.broadcast_to(column, count) for name, column in _NOTHING.items()})
+
+
+def joined(parts: Sequence[Rows]) -> Rows:
+    """The rows of all parts, one after the other."""
+    parts = [part for part in parts if len(part)]
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return rows_of(0)
+    length = sum(map(len, parts))
+    return Rows(length, {name: joined_column([part[name] for part in parts], length) for name in NAMES})
+
+
+def joined_column(pieces: Sequence[Column], length: int) -> Column:
+    """Columns one after the other, none of them empty; one value where all are the same one."""
+    first = pieces[0][:1]
+    if all(is_constant(piece) and piece[:1].tobytes() == first.tobytes() for piece in pieces):
+        return np.broadcast_to(first, length)
+    return np.concatenate(pieces)
 
 
 def in_order(rows: Rows) -> Rows:
     """The rows in canonical order; costs a sort only where they are not in it."""
-    user, value, units = rows["user"], rows["value"], rows["units"]
     if len(rows) < 2:
         return rows
+    user, value, units = rows["user"], rows["value"], rows["units"]
     later = user[1:] > user[:-1]
+    if bool(later.all()):
+        return rows
     same = user[1:] == user[:-1]
     tie = same & ((value[1:] > value[:-1]) | ((value[1:] == value[:-1]) & (units[1:] >= units[:-1])))
     if bool(np.all(later | tie)):
         return rows
-    return rows[np.lexsort((units, value, user))]
+    keys = [key for key in (units, value) if not is_constant(key)]
+    return rows.take(np.lexsort((*keys, user)))
 
 
 def is_member(values: NDArray[np.generic], ordered: NDArray[np.generic]) -> NDArray[np.bool_]:
@@ -73,15 +146,17 @@ def is_member(values: NDArray[np.generic], ordered: NDArray[np.generic]) -> NDAr
 
 def encode(rows: Rows, without: Collection[str] = ()) -> bytes:
     """The rows as bytes with length and checksum, less the columns kept elsewhere; an inverse is `decode`."""
-    names = [name for name in ROW.names or () if name not in without]
-    body = b"".join(_encode_column(name, np.ascontiguousarray(rows[name])) for name in names)
+    names = [name for name in NAMES if name not in without]
+    body = b"".join(_encode_column(name, rows[name]) for name in names)
     block = _HEADER.pack(_MAGIC, len(rows), len(names), len(body)) + body
     return block + _CHECKSUM.pack(zlib.crc32(block))
 
 
 def _encode_column(name: str, column: Column) -> bytes:
-    field = (ROW.names or ()).index(name)
-    bits = column.view(f"<u{column.itemsize}")  # NaN equals itself this way
+    field = NAMES.index(name)
+    if is_constant(column):
+        column = column[:1]
+    bits = np.ascontiguousarray(column).view(f"<u{column.itemsize}")  # NaN equals itself this way
     if len(bits) == 0 or bool((bits == bits[0]).all()):
         encoding, data = _CONSTANT, bits[:1].tobytes()
     elif name == "user" or len(bits) < 64:
@@ -117,7 +192,7 @@ def decode_columns(data: bytes) -> tuple[int, dict[str, Column]]:
     for _ in range(columns):
         field, encoding, size = _COLUMN.unpack_from(body, at)
         at += _COLUMN.size
-        name = (ROW.names or ())[field]
+        name = NAMES[field]
         found[name] = _decode_column(ROW[name], encoding, body[at : at + size])
         at += size
     return count, found
@@ -140,7 +215,6 @@ def decode(data: bytes) -> Rows:
     """The rows that `encode` took; columns left out then are as in `rows_of`."""
     count, columns = decode_columns(data)
     rows = rows_of(count)
-    for name, column in columns.items():
-        if count:
-            rows[name] = column
+    for name, column in columns.items() if count else ():
+        rows[name] = column
     return rows

@@ -15,7 +15,18 @@ from pyroaring import BitMap
 from bitmap_store.bitmaps import bitmap_of, checksum, ids_of, packed, unpacked
 from bitmap_store.errors import Damaged
 from bitmap_store.plan import ANY_SPAN, Happened, Range, Tagged
-from bitmap_store.rows import ROW, Column, Rows, decode_columns, encode, rows_of
+from bitmap_store.rows import (
+    NAMES,
+    ROW,
+    Column,
+    Rows,
+    decode_columns,
+    encode,
+    is_constant,
+    joined,
+    joined_column,
+    rows_of,
+)
 from bitmap_store.values import NEVER
 
 SHARD_BITS = 20
@@ -46,11 +57,17 @@ class RowTable:
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
         self.ids: NDArray[np.uint32] = rows["user"]
-        self.ends_first = int(rows["expires"].min()) if len(rows) else NEVER
+        self.ends_first = first_end(rows)
 
     def column(self, name: str) -> Column:
         """One column of ROW, a value a row."""
         return self.rows[name]
+
+
+def first_end(rows: Rows) -> int:
+    """The earliest expiry of any row."""
+    expires = rows["expires"]
+    return int(expires[:1].min() if is_constant(expires) else expires.min()) if len(rows) else NEVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +92,11 @@ def fragments_of(rows: Rows) -> Iterator[Fragment]:
     if int(places.max()) < 1 << 16:
         places = places.astype(np.uint16)  # sorted in linear time
     order = np.argsort(places, kind="stable")  # so users stay in order
-    rows, shards, places = rows[order], shards[order], places[order]
+    rows, shards, places = rows.take(order), shards[order], places[order]
     cuts = np.flatnonzero(places[1:] != places[:-1]) + 1
     starts = [0, *cuts.tolist()]
     for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
-        part = rows[start:end]
+        part = rows.take(slice(start, end))
         users = bitmap_of(part["user"])
         repeats = len(users) != len(part)
         packed_users = packed(users)
@@ -88,7 +105,7 @@ def fragments_of(rows: Rows) -> Iterator[Fragment]:
             value=int(part["value"][0]),
             shard=int(shards[start]),
             cardinality=len(users),
-            ends_first=int(part["expires"].min()),
+            ends_first=first_end(part),
             checksum=checksum(packed_users, columns),
             users=packed_users,
             columns=columns,
@@ -117,7 +134,7 @@ class ValueBase:
         columns = self._decoded()
         if name == "user" and name not in columns:
             ids = ids_of(self.users)
-            if any(column.strides != (0,) for column in tuple(columns.values())):
+            if not all(map(is_constant, tuple(columns.values()))):
                 columns[name] = ids  # it will be wanted beside the others again and again
             return ids
         return columns[name]
@@ -130,7 +147,8 @@ class ValueBase:
                     columns.setdefault("user", ids_of(users))
             count = sum(rows for rows, _ in pieces)
             self._columns = {
-                name: _joined([(rows, columns[name]) for rows, columns in pieces]) for name in pieces[0][1]
+                name: joined_column([np.broadcast_to(columns[name], rows) for rows, columns in pieces], count)
+                for name in pieces[0][1]
             }
             self._columns["value"] = np.broadcast_to(np.array([self.value], ROW["value"]), count)
         return self._columns
@@ -163,37 +181,20 @@ class ValueBase:
         """The rows of the wanted users, or of all."""
         columns = self._decoded()
         if wanted is None:
-            rows = rows_of(len(columns["value"]))
-            for name in ROW.names or ():
-                rows[name] = self.column(name)
-            return rows
+            return Rows(len(columns["value"]), {name: self.column(name) for name in NAMES})
         inside = ids_of(self.users & wanted)
         if not len(inside):
             return rows_of(0)
-        if all(column.strides == (0,) for column in columns.values()):
+        if all(is_constant(column) for name, column in columns.items() if name != "user"):
             rows = rows_of(len(inside))
             for name, column in columns.items():
-                rows[name] = column[0]
+                rows[name] = column[:1]
             rows["user"] = inside
             return rows
         left = np.searchsorted(self.ids, inside, "left")
         counts = np.searchsorted(self.ids, inside, "right") - left
-        total = int(counts.sum())
-        at = np.repeat(left - (np.cumsum(counts) - counts), counts) + np.arange(total)
-        rows = rows_of(total)
-        for name in ROW.names or ():
-            rows[name] = self.column(name)[at]
-        return rows
-
-
-def _joined(pieces: Sequence[tuple[int, Column]]) -> Column:
-    """One column of all shards, each with its number of rows; a constant of all stays one."""
-    first = pieces[0][1]
-    if all(len(column) == 1 and column.tobytes() == first.tobytes() for _, column in pieces):
-        return np.broadcast_to(first, sum(rows for rows, _ in pieces))
-    if len(pieces) == 1:
-        return first
-    return np.concatenate([np.broadcast_to(column, rows) for rows, column in pieces])
+        at = np.repeat(left - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum()))
+        return Rows(len(columns["value"]), {name: self.column(name) for name in NAMES}).take(at)
 
 
 def _verified(fragment: Fragment) -> BitMap:
@@ -220,7 +221,7 @@ class TagBase:
     def rows(self, wanted: BitMap | None = None) -> Rows:
         """The rows of the wanted users, or of all; not in canonical order."""
         parts = [value.rows(wanted) for value in self.values.values()]
-        return np.concatenate(parts) if parts else rows_of(0)
+        return joined(parts)
 
     def members(self, leaf: Leaf, moment: int) -> BitMap:
         """The users of a leaf; must not be changed."""
@@ -297,7 +298,7 @@ def members_of_rows(leaf: Leaf, moment: int, rows: Rows) -> BitMap:
     """The users of a leaf among decoded rows."""
     wanted = getattr(leaf, "values", None)
     if wanted is not None:
-        rows = rows[np.isin(rows["value"], wanted)]
+        rows = rows.take(np.isin(rows["value"], wanted))
     table = RowTable(rows)
     if isinstance(leaf, Happened):
         return happened(leaf, moment, [table])

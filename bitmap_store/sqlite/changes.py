@@ -16,7 +16,7 @@ from pyroaring import BitMap
 from bitmap_store.bind import local_day
 from bitmap_store.errors import Invalid, NotFound
 from bitmap_store.expression import nfc
-from bitmap_store.rows import Rows, rows_of
+from bitmap_store.rows import NAMES, Rows, rows_of
 from bitmap_store.sqlite.memberships import Change
 from bitmap_store.values import (
     NEVER,
@@ -169,7 +169,7 @@ class TagEditor:
         if not touched:
             return None, 0
         users = BitMap(touched)
-        return Change(users, self._before[np.isin(self._before["user"], touched)], rows_from(after)), changed
+        return Change(users, self._before.take(np.isin(self._before["user"], touched)), rows_from(after)), changed
 
 
 def _same(a: Row | None, b: Row | None) -> bool:
@@ -187,8 +187,8 @@ def _micros_of(tag: Tag) -> int:
 def rows_from(rows: Sequence[Row]) -> Rows:
     """Tuples as rows in canonical order."""
     found = rows_of(len(rows))
-    if rows:
-        found[:] = sorted(rows, key=lambda row: row[:3])
+    for name, column in zip(NAMES, zip(*sorted(rows, key=lambda row: row[:3]), strict=True), strict=False):
+        found[name] = column
     return found
 
 

@@ -277,7 +277,7 @@ class SqliteStore:
 
     def _alive(self, tag: Tag, reading: Reading, users: BitMap) -> Rows:
         rows = self._memberships.rows(tag.id, reading.version, users)
-        return rows[rows["expires"] > reading.moment]
+        return rows.take(rows["expires"] > reading.moment)
 
     async def tags_of(
         self, reading: Reading, users: Sequence[int], tags: Sequence[Tag], *, ended: bool = False
@@ -290,7 +290,7 @@ class SqliteStore:
         def collect() -> None:
             for tag in tags:
                 rows = self._memberships.rows(tag.id, reading.version, wanted)
-                rows = rows[(rows["expires"] <= reading.moment) == ended]
+                rows = rows.take((rows["expires"] <= reading.moment) == ended)
                 for user, membership in memberships_of(tag, rows, self._values.get(tag.id, NO_VALUES), sources):
                     found[user].append(membership)
 

@@ -77,7 +77,7 @@ def _fold_tag(writer: Writer, tag: int) -> None:
     covered = memberships.overlaid(tag, version)
     shards = shards_of(covered, SHARD_BITS)
     every = memberships.rows(tag, version)
-    inside = every[is_member(every["user"] >> SHARD_BITS, shards)]
+    inside = every.take(is_member(every["user"] >> SHARD_BITS, shards))
     fragments = fragments_in([inside], shards)
     writer.submit(lambda transaction: stage(transaction, tag, fragments)).result()
 

@@ -285,7 +285,7 @@ class Import:
         if id_kind is not None and missing:
             taken = dict(look_up(raw, entity.id, missing))
             for name, dense in taken.items():
-                if transaction.memberships.rows(-entity.id, transaction.current, BitMap([dense])).size:
+                if transaction.memberships.rows(-entity.id, transaction.current, BitMap([dense])):
                     self._refused[name] = f"{name!r} is a user id already, and not linked as {id_kind!r}; link it first"
             found |= taken
             missing = [name for name in missing if name not in taken]
@@ -376,15 +376,15 @@ class Import:
         if tag is not None and tag.valid_for is not None:
             open_ended = rows["expires"] == NEVER
             start = rows["last"][open_ended] if kind is TagKind.EVENT else moment
-            rows["expires"][open_ended] = start + tag.valid_for // timedelta(microseconds=1)
+            rows.put("expires", open_ended, start + tag.valid_for // timedelta(microseconds=1))
         new = summed(rows) if kind is TagKind.EVENT else in_order(rows)
         every = memberships.rows(tag_id, version)
         users = self._considered(every, new)
-        before = every[is_member(every["user"], users)]
+        before = every.take(is_member(every["user"], users))
         after = merged(kind, before, new, moment, self._request.mode == "replace" and tag is not None)
         behind = shards_of(memberships.overlaid(tag_id, version), SHARD_BITS)
         shards = np.union1d(distinct(users >> SHARD_BITS), behind)
-        fragments = fragments_in([every[~is_member(every["user"], users)], after], shards)
+        fragments = fragments_in([every.take(~is_member(every["user"], users)), after], shards)
         self._write(lambda transaction: stage(transaction, tag_id, fragments))
         return Staged(tag_id, kind, new, change_of(before, after), version, shards)
 
@@ -421,7 +421,7 @@ class Import:
         if late:
             users = ids_of(late)
             before = memberships.rows(part.tag, transaction.current, late)
-            new = part.new[is_member(part.new["user"], users)]
+            new = part.new.take(is_member(part.new["user"], users))
             late_change = change_of(before, merged(part.kind, before, new, transaction.moment, replace))
         swap(transaction, part.tag, part.shards, part.version)
         touched = 0
@@ -429,7 +429,7 @@ class Import:
             early = part.change.touched - late
             if early:
                 before = part.change.before
-                before = before[is_member(before["user"], ids_of(early))]
+                before = before.take(is_member(before["user"], ids_of(early)))
                 transaction.record(part.tag, Change(early, before, None))
                 touched += len(early)
         return touched + (len(late_change.touched) if late_change else 0), late_change

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Lock, RLock
 
-import numpy as np
 from pyroaring import BitMap
 
 from bitmap_store.bitmaps import checksum, ids_of, unpacked
 from bitmap_store.errors import Damaged, Stale
 from bitmap_store.plan import Reading, Tagged
-from bitmap_store.rows import Rows, decode, in_order, is_member, rows_of
+from bitmap_store.rows import Rows, decode, in_order, is_member, joined, rows_of
 from bitmap_store.sqlite.base import Fragment, Leaf, TagBase, members_of_rows
 from bitmap_store.values import NEVER
 
@@ -266,9 +265,9 @@ class Memberships:
             parts.append(change.after)
             covered = covered | change.touched
             if len(parts) > 64:
-                parts = [np.concatenate(parts)]
+                parts = [joined(parts)]
         if len(parts) > 1:
-            overlay = Overlay(covered, in_order(np.concatenate(parts)))
+            overlay = Overlay(covered, in_order(joined(parts)))
         if latest is None or latest[0] <= until:
             state.latest = (until, base.version, overlay)
         return overlay
@@ -284,7 +283,7 @@ class Memberships:
                 parts.append(_only(change.before, fresh))
                 covered |= fresh
         parts.append(_without(overlay.rows, covered))
-        return Overlay(overlay.covered | covered, in_order(np.concatenate(parts)))
+        return Overlay(overlay.covered | covered, in_order(joined(parts)))
 
     def _stamp(self, state: TagState | None, version: int) -> int:
         """The last version up to `version` that changed the tag: the same stamp, the same members."""
@@ -321,8 +320,8 @@ class Memberships:
         base, overlay = self._at(tag, version)
         if users is None:
             kept = _without(base.rows(), overlay.covered)
-            return in_order(np.concatenate([kept, overlay.rows]))
-        return in_order(np.concatenate([base.rows(users - overlay.covered), _only(overlay.rows, users)]))
+            return in_order(joined([kept, overlay.rows]))
+        return in_order(joined([base.rows(users - overlay.covered), _only(overlay.rows, users)]))
 
     def touched_since(self, tag: int, version: int) -> BitMap:
         """The users whose rows of a tag changed after `version`."""
@@ -339,11 +338,11 @@ class Memberships:
 
 
 def _only(rows: Rows, users: BitMap) -> Rows:
-    return rows[is_member(rows["user"], ids_of(users))] if len(rows) else rows
+    return rows.take(is_member(rows["user"], ids_of(users))) if len(rows) else rows
 
 
 def _without(rows: Rows, users: BitMap) -> Rows:
-    return rows[~is_member(rows["user"], ids_of(users))] if len(rows) and users else rows
+    return rows.take(~is_member(rows["user"], ids_of(users))) if len(rows) and users else rows
 
 
 def _next_end(rows: Rows, moment: int) -> int:

@@ -9,7 +9,7 @@ from pyroaring import BitMap
 
 from bitmap_store.bitmaps import bitmap_of, distinct, ids_of
 from bitmap_store.errors import Invalid
-from bitmap_store.rows import FACTS, Rows, in_order, is_member
+from bitmap_store.rows import FACTS, Rows, in_order, is_member, joined
 from bitmap_store.sqlite.changes import COUNT_MAX
 from bitmap_store.sqlite.memberships import Change
 from bitmap_store.values import TagKind
@@ -21,12 +21,12 @@ def merged(kind: TagKind, before: Rows, new: Rows, moment: int, replace: bool) -
     before: their rows now, in order, ended ones included. new: the file's rows, in order, no key twice.
     replace: the considered users keep nothing that the file does not say.
     """
-    alive = before[before["expires"] > moment]
+    alive = before.take(before["expires"] > moment)
     if not len(alive):
         return new
     pairs_new, pairs_old = _same_keys(new, alive)
-    new = new.copy()
-    new["since"][pairs_new] = alive["since"][pairs_old]
+    new = new.take(slice(None))
+    new.put("since", pairs_new, alive["since"][pairs_old])
     if kind is TagKind.EVENT and not replace:
         new = _added(new, alive, pairs_new, pairs_old)
     if replace:
@@ -36,16 +36,16 @@ def merged(kind: TagKind, before: Rows, new: Rows, moment: int, replace: bool) -
         kept[pairs_old] = False
     else:
         kept = ~is_member(alive["user"], distinct(new["user"]))
-    return in_order(np.concatenate([alive[kept], new]))
+    return in_order(joined([alive.take(kept), new]))
 
 
 def _added(new: Rows, alive: Rows, pairs_new: NDArray[np.intp], pairs_old: NDArray[np.intp]) -> Rows:
     counts = new["count"][pairs_new].astype(np.uint64) + alive["count"][pairs_old]
     if len(counts) and int(counts.max()) > COUNT_MAX:
         raise Invalid(f"more than {COUNT_MAX} events of one user on one day")
-    new["count"][pairs_new] = counts
+    new.put("count", pairs_new, counts)
     for name in ("last", "expires"):
-        new[name][pairs_new] = np.maximum(new[name][pairs_new], alive[name][pairs_old])
+        new.put(name, pairs_new, np.maximum(new[name][pairs_new], alive[name][pairs_old]))
     return new
 
 
@@ -77,21 +77,21 @@ def change_of(before: Rows, after: Rows) -> Change | None:
     users = distinct(np.concatenate([before["user"][gone], after["user"][fresh]]))
     if not len(users):
         return None
-    return Change(bitmap_of(users), before[is_member(before["user"], users)], after[is_member(after["user"], users)])
+    return Change(bitmap_of(users), *(rows.take(is_member(rows["user"], users)) for rows in (before, after)))
 
 
 def summed(rows: Rows) -> Rows:
     """Events in canonical order with one row a user, value and day: counts add up, the latest moment stays."""
-    rows = rows[np.lexsort((rows["units"], rows["value"], rows["user"]))]
     if not len(rows):
         return rows
+    rows = in_order(rows)
     changes = (
         (rows["user"][1:] != rows["user"][:-1])
         | (rows["value"][1:] != rows["value"][:-1])
         | (rows["units"][1:] != rows["units"][:-1])
     )
     starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
-    result: Rows = rows[starts]
+    result = rows.take(starts)
     counts = np.add.reduceat(rows["count"].astype(np.uint64), starts)
     if int(counts.max()) > COUNT_MAX:
         raise Invalid(f"more than {COUNT_MAX} events of one user on one day")

@@ -45,26 +45,22 @@ def memberships_of(
     found: list[tuple[int, Membership]] = []
     if tag.kind is TagKind.EVENT:
         sums: dict[tuple[int, int], tuple[int, int, int]] = {}
-        for row in rows:
-            key = (int(row["user"]), int(row["value"]))
-            since, count, last = sums.get(key, (int(row["since"]), 0, int(row["last"])))
-            sums[key] = (
-                min(since, int(row["since"])), count + int(row["count"]), max(last, int(row["last"]))
-            )  # fmt: skip
+        for user, value, _, began, _, _, _, times, latest in rows.tolist():
+            since, count, last = sums.get((user, value), (began, 0, latest))
+            sums[user, value] = (min(since, began), count + times, max(last, latest))
         for (user, value), (since, count, last) in sums.items():
             name = values.name_of(value) if value else None
             found.append((user, Membership(tag.key, name, moment_of(since), count=count, last_at=moment_of(last))))
         return found
-    for row in rows:
-        value, expires, score = int(row["value"]), int(row["expires"]), float(row["score"])
+    for user, value, units, since, expires, source, score, _, _ in rows.tolist():
         membership = Membership(
             tag=tag.key,
             value=values.name_of(value) if value else None,
-            since=moment_of(int(row["since"])),
+            since=moment_of(since),
             expires_at=None if expires == NEVER else moment_of(expires),
-            source=sources.get(int(row["source"])),
+            source=sources.get(source),
             score=None if score != score else score,
-            units=int(row["units"]) if tag.kind in (TagKind.NUMBER, TagKind.DATE) else None,
+            units=units if tag.kind in (TagKind.NUMBER, TagKind.DATE) else None,
         )
-        found.append((int(row["user"]), membership))
+        found.append((user, membership))
     return found

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bitmap_store.rows import Rows, in_order
+from bitmap_store.rows import Rows, in_order, joined
 from bitmap_store.sqlite.base import SHARD_BITS, Fragment, fragments_of
 from bitmap_store.sqlite.writer import Transaction
 
 
 def fragments_in(rows: Sequence[Rows], shards: NDArray[np.uint32]) -> list[Fragment]:
     """All fragments of some shards, from the rows of one tag."""
-    inside = [part[np.isin(part["user"] >> SHARD_BITS, shards)] for part in rows]
-    return list(fragments_of(in_order(np.concatenate(inside))))
+    inside = [part.take(np.isin(part["user"] >> SHARD_BITS, shards)) for part in rows]
+    return list(fragments_of(in_order(joined(inside))))
 
 
 def stage(transaction: Transaction, tag: int, fragments: Sequence[Fragment]) -> None:

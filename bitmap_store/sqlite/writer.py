@@ -19,7 +19,7 @@ from pyroaring import BitMap
 from sqlalchemy import Connection, Engine
 from sqlmodel import Session
 
-from bitmap_store.bitmaps import checksum, packed
+from bitmap_store.bitmaps import checksum, ids_of, packed
 from bitmap_store.catalog import Catalog, ValueTable
 from bitmap_store.clock import Clock
 from bitmap_store.errors import Conflict, Invalid, NotFound, TagroarError, Unavailable
@@ -313,7 +313,7 @@ class Transaction:
         fresh = users - BitMap(there["user"].tolist())
         if fresh:
             rows = rows_of(len(fresh))
-            rows["user"] = list(fresh)
+            rows["user"] = ids_of(fresh)
             rows["since"] = self.moment
             self.record(-entity.id, Change(fresh, rows_of(0), rows))
         return len(fresh)
