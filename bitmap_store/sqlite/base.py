@@ -235,10 +235,8 @@ class FragmentValue(ValueBase):
 
     def varying(self) -> Collection[str]:
         """The columns that are not one value."""
-        repeats = self.length != len(self._users)
-        return [
-            name for name, column in self._decoded().items() if not is_constant(column) and (name != "user" or repeats)
-        ]
+        names = [name for name, column in self._decoded().items() if name != "user" and not is_constant(column)]
+        return ["user", *names] if self.length != len(self._users) else names
 
     def column(self, name: str) -> Column:
         """One column, a value a row."""
