@@ -311,8 +311,12 @@ class Memberships:
 
     def _layers(self, tag: int, standing: Standing, version: int) -> tuple[list[Layer], bool]:
         """What is to be said instead of the base at a version, newest first; whether all of it was written since."""
-        undone = [entry for entry in standing.flips if entry.version > version]
-        flips = [taken_back(self._changes(tag, undone), version)] if undone else []
+        flips: list[Layer] = []
+        if standing.flips and standing.flips[-1].version > version:
+            # The base may hold what an import says of users who were written while it was staged: all until the
+            # flip is taken back, not the flip alone.
+            last = standing.count_until(standing.flips[-1].version)
+            flips = [taken_back(self._changes(tag, standing.entries[standing.count_until(version) : last]), version)]
         if version < standing.floor:
             return [merged([*flips, self._taken_back(tag, version, standing.base.version)])], False
         count = standing.count_until(version)
