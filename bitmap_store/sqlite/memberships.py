@@ -155,6 +155,17 @@ class Memberships:
         self._provisional = {made: tags for made, tags in self._provisional.items() if made > version}
         self.version = version
 
+    def committed(self, version: int) -> None:
+        """Learns that what was proposed up to a version is in the file; the other versions up to it are known."""
+        with self.lock:
+            if version > self.version:
+                for tag in {tag for tags in self._provisional.values() for tag in tags}:
+                    state = self._tags[tag]
+                    if state.entries[-1].in_base:
+                        state.standing = None
+                self._provisional = {}
+                self.version = version
+
     def propose(self, tag: int, version: int, change: Change, id_: int) -> None:
         """Adds the change of a version that is being written; readings of earlier versions do not see it."""
         with self.lock:
@@ -311,11 +322,14 @@ class Memberships:
 
     def _layers(self, tag: int, standing: Standing, version: int) -> tuple[list[Layer], bool]:
         """What is to be said instead of the base at a version, newest first; whether all of it was written since."""
-        undone = [entry for entry in standing.flips if entry.version > version]
-        flips = [taken_back(self._changes(tag, undone), version)] if undone else []
+        count = standing.count_until(version)
+        flips: list[Layer] = []
+        if standing.flips and standing.flips[-1].version > version:
+            # Of users that were written while an import was at work the base has what only their entries put right.
+            undone = standing.entries[count : standing.count_until(standing.flips[-1].version)]
+            flips.append(taken_back(self._changes(tag, undone), version))
         if version < standing.floor:
             return [merged([*flips, self._taken_back(tag, version, standing.base.version)])], False
-        count = standing.count_until(version)
         if count - standing.tail > self._tail_max:
             standing = self._sealed(tag, standing)
         if count < standing.tail:
