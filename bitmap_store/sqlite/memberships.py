@@ -21,14 +21,11 @@ from bitmap_store.plan import ANY_SPAN, Reading, Tagged
 from bitmap_store.rows import Rows, decode, in_order, joined
 from bitmap_store.sqlite.base import Leaf, TagBase
 from bitmap_store.sqlite.bases import Bases
-from bitmap_store.sqlite.layers import Change, Layer, covered, grown, members_in, merged, rows_in
+from bitmap_store.sqlite.layers import FEW_USERS, Change, Layer, covered, grown, members_in, merged, rows_in
 from bitmap_store.sqlite.leaves import KnownLeaf, LeafCache
 
 TAIL_MAX = 64
 """Changes of a tag that readings look at one by one; more are made into a layer."""
-
-FEW_USERS = 8
-"""So many users are looked for in the tail one by one."""
 
 
 class _Forgotten(Exception):
@@ -161,8 +158,9 @@ class Memberships:
             if version > self.version:
                 for tag in {tag for tags in self._provisional.values() for tag in tags}:
                     state = self._tags[tag]
-                    if state.entries[-1].in_base:
-                        state.standing = None
+                    fresh = state.entries[bisect_right(state.entries, self.version, key=_version_of) :]
+                    if any(entry.in_base for entry in fresh):
+                        state.standing = None  # the base in the file has moved on
                 self._provisional = {}
                 self.version = version
 
@@ -427,6 +425,11 @@ class Memberships:
 
     def rows(self, tag: int, version: int, users: BitMap | None = None) -> Rows:
         """The rows of these users (or of all) at a version, expired ones included, in canonical order."""
+        if users is not None and len(users) <= FEW_USERS:
+            parts, left, standing = self._few(tag, version, users)
+            if left:
+                parts.append(standing.base.rows(left))
+            return in_order(joined(parts))
         standing, layers, _ = self._at(tag, version)
         if users is None:
             touched = covered(layers)
@@ -439,12 +442,38 @@ class Memberships:
 
     def holders(self, tag: int, version: int, users: BitMap) -> BitMap:
         """Those of the users who have any row of a tag at a version, be it an expired one."""
-        standing, layers, _ = self._at(tag, version)
-        parts, left = rows_in(layers, users)
+        parts, left, standing = self._few(tag, version, users)
         found = BitMap([user for part in parts for user in part["user"].tolist()])
-        for value in standing.base.values.values():
-            found |= left & value.users
+        if left:
+            for value in standing.base.values.values():
+                found |= left & value.users
         return found
+
+    def _few(self, tag: int, version: int, users: BitMap) -> tuple[list[Rows], BitMap, Standing]:
+        """The rows of users that were written since the base, and the users who were not. For a writer, who asks
+        for few users of the newest version, each entry of the tail costs a look."""
+        standing = self._standing(tag)
+        entries = standing.entries
+        if len(entries) - standing.tail > self._tail_max:
+            standing = self._sealed(tag, standing)
+        tail = [entry.change for entry in reversed(entries[standing.tail :])]
+        newest = (entries[-1].version if entries else standing.floor) <= version
+        if len(users) > FEW_USERS or not newest or standing.flips or None in tail:
+            standing, layers, _ = self._at(tag, version)
+            return *rows_in(layers, users), standing
+        parts: list[Rows] = []
+        left = BitMap()
+        for user in users:
+            for change in tail:
+                if change is not None and change.after is not None and user in change.touched:
+                    parts.append(change.after.of_few(BitMap([user])))
+                    break
+            else:
+                left.add(user)
+        if left and standing.layers:
+            older, left = rows_in(reversed(standing.layers), left)
+            parts += older
+        return parts, left, standing
 
     def touched_since(self, tag: int, version: int) -> BitMap:
         """The users whose rows of a tag changed after `version`, those of the version that is being written too."""

@@ -26,7 +26,7 @@ from bitmap_store.catalog import Catalog, ValueTable
 from bitmap_store.clock import Clock
 from bitmap_store.errors import Conflict, Invalid, NotFound, TagroarError, Unavailable
 from bitmap_store.rows import rows_of
-from bitmap_store.sqlite.changes import TagEditor, check_user, users_of, with_source
+from bitmap_store.sqlite.changes import TagEditor, check_user, users_of
 from bitmap_store.sqlite.journal import NOTHING, Journal
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.memberships import Memberships
@@ -403,22 +403,22 @@ class Transaction:
         for i, operation in enumerate(batch.operations):
             name = operation.user
             try:
-                match with_source(operation, batch.source):
-                    case Assign() as assign:
-                        editors[assign.tag].assign(dense[name], assign)
-                    case Remove() as remove:
-                        editors[remove.tag].remove(dense.get(name), remove)
-                    case Event() as event:
-                        editors[event.tag].record(dense[name], event)
-                    case ProfileChange() as profile:
-                        changed += self._profile(entity, dense[name], profile)
+                match operation:
+                    case Assign():
+                        editors[operation.tag].assign(dense[name], operation, batch.source)
+                    case Remove():
+                        editors[operation.tag].remove(dense.get(name), operation)
+                    case Event():
+                        editors[operation.tag].record(dense[name], operation)
+                    case ProfileChange():
+                        changed += self._profile(entity, dense[name], operation)
             except TagroarError as error:
                 raise error.within(f"input.{i}") from None
-        for tag, editor in {self.catalog.tag(key).id: editor for key, editor in editors.items()}.items():
+        for editor in dict.fromkeys(editors.values()):
             change, memberships = editor.change()
             changed += memberships
             if change is not None:
-                self.record(tag, change)
+                self.record(editor.tag.id, change)
         result = WriteResult(self.current, changed, created)
         self.remember(batch.idempotency_key, fingerprint, result)
         return result
@@ -437,26 +437,29 @@ class Transaction:
 
     def _editors(self, entity: EntityKind, batch: Batch, dense: dict[str, int]) -> dict[str, TagEditor]:
         """An editor for each tag that the batch names, holding the rows of the users it touches there."""
-        touched: dict[str, BitMap] = {}
+        touched: dict[str, list[int]] = {}
+        tags: dict[str, Tag] = {}
+        by_id: dict[int, list[int]] = {}
         for i, operation in enumerate(batch.operations):
             if isinstance(operation, ProfileChange):
                 continue
-            tag = self.catalog.tag_of(entity.key, operation.tag, argument=f"input.{i}.tag")
-            if tag.is_rule:
-                raise Invalid(f"{tag.key!r} follows from its rule and is not written", argument=f"input.{i}.tag")
-            users = touched.setdefault(operation.tag, BitMap())
-            if operation.user in dense:
-                users.add(dense[operation.user])
-        editors: dict[str, TagEditor] = {}
-        by_id: dict[int, TagEditor] = {}
-        for key, users in touched.items():  # two spellings of a key are one tag
-            tag = self.catalog.tag_of(entity.key, key)
-            if tag.id not in by_id:
-                every = BitMap.union(*(u for k, u in touched.items() if self.catalog.tag(k).id == tag.id), users)
-                before = self.memberships.rows(tag.id, self.current, every)
-                by_id[tag.id] = self._editor(tag, before)
-            editors[key] = by_id[tag.id]
-        return editors
+            users = touched.get(operation.tag)
+            if users is None:
+                tag = self.catalog.tag_of(entity.key, operation.tag, argument=f"input.{i}.tag")
+                if tag.is_rule:
+                    raise Invalid(f"{tag.key!r} follows from its rule and is not written", argument=f"input.{i}.tag")
+                tags[operation.tag] = tag
+                # Two spellings of a key are one tag.
+                users = touched[operation.tag] = by_id.setdefault(tag.id, [])
+            user = dense.get(operation.user)
+            if user is not None:
+                users.append(user)
+        editors: dict[int, TagEditor] = {}
+        for tag in tags.values():
+            if tag.id not in editors:
+                before = self.memberships.rows(tag.id, self.current, BitMap(by_id[tag.id]))
+                editors[tag.id] = self._editor(tag, before)
+        return {key: editors[tag.id] for key, tag in tags.items()}
 
     def _editor(self, tag: Tag, before: Any) -> TagEditor:
         return TagEditor(
