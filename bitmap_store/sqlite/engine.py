@@ -35,7 +35,7 @@ from bitmap_store.sqlite.database import async_engine, migrate, read_connection,
 from bitmap_store.sqlite.exports import ExportColumn, Exporter
 from bitmap_store.sqlite.fold import ENTRIES_MAX, fold, version_at
 from bitmap_store.sqlite.jobs import ImportRequest, find_job, mark_interrupted, page_of_jobs, page_of_rejections
-from bitmap_store.sqlite.memberships import Memberships
+from bitmap_store.sqlite.memberships import TAIL_MAX, Memberships
 from bitmap_store.sqlite.names import Names
 from bitmap_store.sqlite.profiles import Facts, facts_of, memberships_of, profile_of
 from bitmap_store.sqlite.summaries import summary_of
@@ -65,13 +65,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
-    """What a store can be told. retention: how far back asOf reaches. cache_bytes_max: of evaluated leaves."""
+    """What a store can be told. retention: how far back asOf reaches. cache_bytes_max: of evaluated leaves.
+
+    tail_max: changes of a tag that stay by themselves; more are made into a layer.
+    """
 
     directory: Path
     timezone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
     retention: timedelta = timedelta(days=30)
     cache_bytes_max: int = 512 << 20
     import_bytes_max: int = 64 << 30
+    tail_max: int = TAIL_MAX
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class SqliteStore:
         self._async_engine = async_engine(settings.directory)
         self._connection = read_connection(settings.directory)
         self._memberships = Memberships(
-            self._connection, settings.cache_bytes_max, files=cache.directory_of(settings.directory)
+            self._connection, settings.cache_bytes_max, settings.tail_max, cache.directory_of(settings.directory)
         )
         self._names = Names(self._connection, self._memberships.lock)
         self._data_version = -1
@@ -365,14 +369,14 @@ class SqliteStore:
 
     async def write(self, run: Callable[[Transaction], T]) -> T:
         """Runs a function in a write transaction and waits until it is durable."""
-        # Shielded: a caller that goes away must not leave a write half known to the others of its group.
-        result: T = await asyncio.shield(asyncio.wrap_future(self.writer.submit(run)))
+        result: T = await self.writer.soon(run)
         self._refresh()
         return result
 
     async def apply(self, batch: Batch) -> WriteResult:
         """See `BitmapStore.apply`."""
-        return await self.write(lambda transaction: transaction.apply(batch))
+        result: WriteResult = await self.writer.soon(batch)
+        return result
 
     async def define_entity(self, key: str, name: str | None = None) -> EntityKind:
         """See `sqlite.definitions.define_entity`, and so for the following."""
