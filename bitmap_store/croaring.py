@@ -1,0 +1,179 @@
+"""CRoaring itself, beside its Python face: sets read where they lie in a mapped file, and calls without the GIL.
+
+pyroaring exports the C functions of its library and gives `raw_pointer` for such use, but promises neither:
+`AVAILABLE` says whether all that is used here was tried at import and works. Where it does not, the store
+serves from memory of its own. What is computed with sets is in `evaluate.py`.
+"""
+
+import ctypes
+from array import array
+from ctypes import c_bool, c_size_t, c_uint32, c_uint64, c_void_p
+
+import numpy as np
+import pyroaring
+from numpy.typing import NDArray
+from pyroaring import BitMap
+
+STRUCT_BYTES = 40
+"""Of a roaring_bitmap_t where pointers have 64 bits; everything that it points to lies elsewhere."""
+ALIGNMENT = 32
+"""Where a frozen set has to begin: its packed words are read as vectors."""
+
+_SIGNATURES = {
+    "roaring_bitmap_frozen_size_in_bytes": (c_size_t, c_void_p),
+    "roaring_bitmap_frozen_serialize": (None, c_void_p, c_void_p),
+    "roaring_bitmap_frozen_view": (c_void_p, c_void_p, c_size_t),
+    "roaring_bitmap_free": (None, c_void_p),
+    "roaring_bitmap_of_ptr": (c_void_p, c_size_t, c_void_p),
+    "roaring_bitmap_get_cardinality": (c_uint64, c_void_p),
+    "roaring_bitmap_to_uint32_array": (None, c_void_p, c_void_p),
+    "roaring_bitmap_rank_many": (None, c_void_p, c_void_p, c_void_p, c_void_p),
+    "roaring_bitmap_range_uint32_array": (c_bool, c_void_p, c_size_t, c_size_t, c_void_p),
+    "roaring_bitmap_and": (c_void_p, c_void_p, c_void_p),
+    "roaring_bitmap_and_cardinality": (c_uint64, c_void_p, c_void_p),
+    "roaring_bitmap_or_many": (c_void_p, c_size_t, c_void_p),
+    "roaring_bitmap_contains": (c_bool, c_void_p, c_uint32),
+}
+
+
+def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
+    for name, (result, *arguments) in _SIGNATURES.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+def _libraries() -> tuple[ctypes.CDLL, ctypes.CDLL] | None:
+    try:
+        return _declared(ctypes.CDLL(pyroaring.__file__)), _declared(ctypes.PyDLL(pyroaring.__file__))
+    except (OSError, AttributeError):
+        return None
+
+
+_FOUND = _libraries()
+if _FOUND is not None:
+    FREE, HELD = _FOUND
+    """The library called without the GIL, which costs a microsecond and lets others run; and with it."""
+
+
+class _View:
+    """A frozen view: CRoaring's own description of the containers, freed when the last set that uses it is gone."""
+
+    __slots__ = ("_free", "_memory", "_pointer")
+
+    def __init__(self, pointer: int, memory: object) -> None:
+        self._pointer = pointer
+        self._memory = memory  # what owns the bytes that the view points into
+        self._free = HELD.roaring_bitmap_free  # at hand even when the interpreter is on its way out
+
+    def __del__(self) -> None:
+        self._free(self._pointer)
+
+
+class Mapped(BitMap):
+    """A set whose containers lie in memory that it does not own, and which must never be changed in place.
+
+    What operations make of it are ordinary sets, though Python calls them by this name as well.
+    """
+
+    __slots__ = ("kept",)
+    kept: _View
+
+
+def mapped(address: int, size: int, memory: object) -> BitMap:
+    """The set that `frozen` wrote, where its bytes lie; `memory` is kept while the set is used.
+
+    The bytes are trusted: whoever maps a file has to verify a checksum first. Costs a microsecond a container.
+    """
+    view = HELD.roaring_bitmap_frozen_view(address, size)
+    if not view:
+        raise ValueError("the bytes are no frozen set")
+    result = Mapped()
+    # Frozen by its flags, so that freeing it frees this struct alone and nothing that it points to.
+    ctypes.memmove(result.raw_pointer, view, STRUCT_BYTES)
+    result.kept = _View(view, memory)
+    return result
+
+
+def frozen_size(bitmap: BitMap) -> int:
+    """The length of `frozen`."""
+    return int(HELD.roaring_bitmap_frozen_size_in_bytes(bitmap.raw_pointer))
+
+
+def write_frozen(bitmap: BitMap, into: NDArray[np.uint8]) -> None:
+    """Writes a set in the form that `mapped` takes into `frozen_size` bytes."""
+    if len(into) != frozen_size(bitmap):
+        raise ValueError("the bytes are not as many as the set takes")
+    FREE.roaring_bitmap_frozen_serialize(bitmap.raw_pointer, into.ctypes.data)
+
+
+def adopted(pointer: int) -> BitMap:
+    """The set behind a pointer that CRoaring gave, as an ordinary one that owns it."""
+    result = BitMap()
+    empty = ctypes.string_at(result.raw_pointer, STRUCT_BYTES)
+    ctypes.memmove(result.raw_pointer, pointer, STRUCT_BYTES)
+    ctypes.memmove(pointer, empty, STRUCT_BYTES)
+    HELD.roaring_bitmap_free(pointer)
+    return result
+
+
+def ids_of(bitmap: BitMap) -> NDArray[np.uint32]:
+    """The members, ascending; without the GIL."""
+    found = np.empty(len(bitmap), np.uint32)
+    FREE.roaring_bitmap_to_uint32_array(bitmap.raw_pointer, found.ctypes.data)
+    return found
+
+
+def bitmap_of(ids: NDArray[np.uint32]) -> BitMap:
+    """The set of these ids, contiguous in memory; without the GIL, fastest where they ascend."""
+    return adopted(FREE.roaring_bitmap_of_ptr(len(ids), ids.ctypes.data))
+
+
+def ranks_of(bitmap: BitMap, ids: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """For each of ascending ids, how many members are at or below it; without the GIL."""
+    found = np.empty(len(ids), np.uint64)
+    if len(ids):
+        start = ids.ctypes.data
+        FREE.roaring_bitmap_rank_many(bitmap.raw_pointer, start, start + ids.nbytes, found.ctypes.data)
+    return found
+
+
+def _works() -> bool:
+    """Tries each of these on sets with every kind of container, against pyroaring's own answers."""
+    if _FOUND is None or ctypes.sizeof(c_void_p) != 8:
+        return False
+    arrays, words, runs = (
+        np.arange(3, 1 << 17, 97, dtype=np.uint32),
+        np.arange(1 << 16, 1 << 17, 2, dtype=np.uint32),
+        np.arange(1 << 15, 1 << 17, dtype=np.uint32),
+    )
+    other = BitMap(range(5, 1 << 17, 3))
+    for ids in (arrays, words, runs, np.concatenate([arrays[:99], words[99:] + np.uint32(1 << 20)]), arrays[:0]):
+        ordinary = BitMap(array("I", ids.tobytes()))
+        ordinary.run_optimize()
+        size = frozen_size(ordinary)
+        buffer = np.empty(size + ALIGNMENT, np.uint8)
+        start = -buffer.ctypes.data % ALIGNMENT
+        write_frozen(ordinary, buffer[start : start + size])
+        there = mapped(buffer.ctypes.data + start, size, buffer)
+        same = (
+            there == ordinary == bitmap_of(ids)
+            and (there & other) == (ordinary & other)
+            and (there | other) == (other | there) == (ordinary | other)
+            and (there - other) == (ordinary - other)
+            and (other - there) == (other - ordinary)
+            and BitMap.union(there, other) == BitMap.union(ordinary, other)
+            and there.intersection_cardinality(other) == len(ordinary & other)
+            and adopted(FREE.roaring_bitmap_and(there.raw_pointer, other.raw_pointer)) == (ordinary & other)
+            and FREE.roaring_bitmap_and_cardinality(there.raw_pointer, other.raw_pointer) == len(ordinary & other)
+            and np.array_equal(ids_of(there), ids)
+            and np.array_equal(ranks_of(there, ids), np.arange(1, len(ids) + 1))
+            and there.copy() == ordinary
+            and bytes(there.serialize()) == bytes(ordinary.serialize())
+        )
+        if not same:
+            return False
+    return True
+
+
+AVAILABLE = _works()
