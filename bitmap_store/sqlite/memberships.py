@@ -15,7 +15,7 @@ from pyroaring import BitMap
 
 from bitmap_store.bitmaps import checksum, ids_of, unpacked
 from bitmap_store.errors import Damaged, Stale
-from bitmap_store.plan import Reading, Tagged
+from bitmap_store.plan import Reading, Tagged, Universe
 from bitmap_store.rows import Rows, decode, in_order, is_member, joined, rows_of
 from bitmap_store.sqlite.base import Fragment, Leaf, TagBase, members_of_rows
 from bitmap_store.values import NEVER
@@ -314,6 +314,14 @@ class Memberships:
             until = min(until, _next_end(overlay.rows, reading.moment))
         self._cache.keep(key, users, reading.moment, until)
         return users
+
+    def known(self, node: Leaf | Universe, reading: Reading) -> BitMap | None:
+        """What `leaf` or `universe` gives, where it is at hand; None where it would have to be made."""
+        leaf = Tagged(-reading.entity) if isinstance(node, Universe) else node
+        state = self._tags.get(leaf.tag)
+        if state is None:
+            return None
+        return self._cache.find((leaf, self._stamp(state, reading.version)), reading.moment)
 
     def rows(self, tag: int, version: int, users: BitMap | None = None) -> Rows:
         """The rows of these users (or of all) at a version, expired ones included, in canonical order."""
