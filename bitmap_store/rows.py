@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pyroaring import BitMap
 
+from bitmap_store.bitmaps import ids_of
 from bitmap_store.errors import Damaged
 from bitmap_store.values import NEVER
 
@@ -38,10 +40,21 @@ _NOTHING: Mapping[str, Column] = {
     name: np.array([{"expires": NEVER, "score": np.nan}.get(name, 0)], ROW[name]) for name in NAMES
 }
 
+Row = tuple[Any, ...]
+"""One membership as plain values, fields in the order of ROW."""
+
+FEW = 64
+"""So many rows are kept and written as tuples: nine arrays cost more than what is in them."""
+
+_DEFAULTS: Row = tuple(column.item() for column in _NOTHING.values())
+_FORMATS = "IiqqqidIq"  # of struct, a letter a field
+
 _HEADER = struct.Struct("<4sIII")  # magic, rows, columns, body length
+_FEW_HEADER = struct.Struct("<4sBH")  # magic, rows, a bit for each field that is not as in `rows_of`
 _CHECKSUM = struct.Struct("<I")  # CRC-32 of header and body, at the end
 _COLUMN = struct.Struct("<BBI")  # field, encoding, compressed length
 _MAGIC = b"TRw1"
+_FEW_MAGIC = b"TRf1"
 _CONSTANT, _CODES8, _CODES16, _RAW = range(4)
 
 
@@ -54,28 +67,54 @@ class Rows:
     """Memberships as columns of one length, those of ROW.
 
     A column given as one value is kept as one. Columns may be shared, so they are set anew, never written into.
+    Few rows may be tuples as well, or until a column is asked for nothing else.
     """
 
-    __slots__ = ("_columns", "_length")
+    __slots__ = ("_columns", "_length", "_tuples")
 
     def __init__(self, length: int, columns: Mapping[str, Column]) -> None:
         self._length = length
-        self._columns = dict(columns)
+        self._columns: dict[str, Column] | None = dict(columns)
+        self._tuples: list[Row] | None = None
+
+    @classmethod
+    def from_tuples(cls, rows: Sequence[Row]) -> "Rows":
+        """Tuples as rows, in the order given."""
+        found = cls(len(rows), {})
+        found._tuples, found._columns = list(rows), None
+        if len(rows) > FEW:
+            found._all_columns()
+            found._tuples = None
+        return found
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, name: str) -> Column:
-        return self._columns[name]
+        return self._all_columns()[name]
 
     def __setitem__(self, name: str, column: Any) -> None:
-        self._columns[name] = np.broadcast_to(np.asarray(column, ROW[name]), self._length)
+        columns = self._all_columns()
+        self._tuples = None
+        column = np.asarray(column, ROW[name])
+        columns[name] = (
+            spread(column.reshape(-1), self._length) if column.size == 1 else np.broadcast_to(column, self._length)
+        )
+
+    def _all_columns(self) -> dict[str, Column]:
+        columns = self._columns
+        if columns is None:
+            assert self._tuples is not None
+            fields = zip(*self._tuples, strict=True) if self._tuples else ((),) * len(NAMES)
+            columns = {name: np.array(field, ROW[name]) for name, field in zip(NAMES, fields, strict=True)}
+            self._columns = columns
+        return columns
 
     def put(self, name: str, places: Places, values: Any) -> None:
         """Sets a column at some places."""
-        column = self._columns[name].copy()
+        column = self[name].copy()
         column[places] = values
-        self._columns[name] = column
+        self[name] = column
 
     def take(self, places: Places) -> "Rows":
         """The rows at these places, or those where a mask is true."""
@@ -85,19 +124,47 @@ class Rows:
         return Rows(
             length,
             {
-                name: np.broadcast_to(column[:1], length) if length and is_constant(column) else column[places]
-                for name, column in self._columns.items()
+                name: spread(column, length) if length and is_constant(column) else column[places]
+                for name, column in self._all_columns().items()
             },
         )
 
-    def tolist(self) -> list[tuple[Any, ...]]:
+    def of(self, users: BitMap) -> "Rows":
+        """The rows of these users; rows in order stay so."""
+        if self._tuples is not None:
+            return Rows.from_tuples([row for row in self._tuples if row[0] in users])
+        return self.take(is_member(self["user"], ids_of(users))) if self._length else self
+
+    def without(self, users: BitMap) -> "Rows":
+        """The rows of everyone else; rows in order stay so."""
+        if not users or not self._length:
+            return self
+        if self._tuples is not None:
+            return Rows.from_tuples([row for row in self._tuples if row[0] not in users])
+        return self.take(~is_member(self["user"], ids_of(users)))
+
+    def tolist(self) -> list[Row]:
         """The rows as tuples of plain values, fields in the order of ROW."""
-        return list(zip(*(self._columns[name].tolist() for name in NAMES), strict=True))
+        if self._tuples is not None:
+            return list(self._tuples)
+        columns = self._all_columns()
+        return list(zip(*(columns[name].tolist() for name in NAMES), strict=True))
+
+    def few(self) -> list[Row] | None:
+        """The rows as tuples where they are kept so, which is never of many; must not be changed."""
+        return self._tuples
+
+
+def spread(column: Column, length: int) -> Column:
+    """The first value of a column, `length` times, without memory; numpy's own `broadcast_to` costs microseconds."""
+    found: Column = np.ndarray((length,), column.dtype, column[:1], 0, (0,))
+    found.flags.writeable = False
+    return found
 
 
 def rows_of(count: int) -> Rows:
     """`count` rows that say nothing: no value, no score, no source, no end."""
-    return Rows(count, {name: np.broadcast_to(column, count) for name, column in _NOTHING.items()})
+    return Rows(count, {name: spread(column, count) for name, column in _NOTHING.items()})
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
@@ -106,8 +173,10 @@ def joined(parts: Sequence[Rows]) -> Rows:
     if len(parts) == 1:
         return parts[0]
     if not parts:
-        return rows_of(0)
+        return Rows.from_tuples([])
     length = sum(map(len, parts))
+    if length <= FEW and all(part.few() is not None for part in parts):
+        return Rows.from_tuples([row for part in parts for row in part.tolist()])
     return Rows(length, {name: joined_column([part[name] for part in parts], length) for name in NAMES})
 
 
@@ -115,7 +184,7 @@ def joined_column(pieces: Sequence[Column], length: int) -> Column:
     """Columns one after the other, none of them empty; one value where all are the same one."""
     first = pieces[0][:1]
     if all(is_constant(piece) and piece[:1].tobytes() == first.tobytes() for piece in pieces):
-        return np.broadcast_to(first, length)
+        return spread(first, length)
     return np.concatenate(pieces)
 
 
@@ -123,6 +192,9 @@ def in_order(rows: Rows) -> Rows:
     """The rows in canonical order; costs a sort only where they are not in it."""
     if len(rows) < 2:
         return rows
+    few = rows.few()
+    if few is not None:
+        return Rows.from_tuples(sorted(few, key=_place))
     user, value, units = rows["user"], rows["value"], rows["units"]
     later = user[1:] > user[:-1]
     if bool(later.all()):
@@ -133,6 +205,10 @@ def in_order(rows: Rows) -> Rows:
         return rows
     keys = [key for key in (units, value) if not is_constant(key)]
     return rows.take(np.lexsort((*keys, user)))
+
+
+def _place(row: Row) -> Row:
+    return row[:3]
 
 
 def is_member(values: NDArray[np.generic], ordered: NDArray[np.generic]) -> NDArray[np.bool_]:
@@ -146,10 +222,44 @@ def is_member(values: NDArray[np.generic], ordered: NDArray[np.generic]) -> NDAr
 
 def encode(rows: Rows, without: Collection[str] = ()) -> bytes:
     """The rows as bytes with length and checksum, less the columns kept elsewhere; an inverse is `decode`."""
+    if len(rows) <= FEW and not without:
+        return _encode_few(rows.tolist())
     names = [name for name in NAMES if name not in without]
     body = b"".join(_encode_column(name, rows[name]) for name in names)
     block = _HEADER.pack(_MAGIC, len(rows), len(names), len(body)) + body
     return block + _CHECKSUM.pack(zlib.crc32(block))
+
+
+def _encode_few(rows: Sequence[Row]) -> bytes:
+    """Only the fields that say something, uncompressed; a tenth of the time of arrays, and half the bytes."""
+    said = 0
+    parts = []
+    for at, field in enumerate(zip(*rows, strict=True)):
+        nothing = _DEFAULTS[at]
+        if any(each != nothing and each == each for each in field):  # NaN, which is no score, is not itself
+            said |= 1 << at
+            parts.append(struct.pack(f"<{len(field)}{_FORMATS[at]}", *field))
+    block = _FEW_HEADER.pack(_FEW_MAGIC, len(rows), said) + b"".join(parts)
+    return block + _CHECKSUM.pack(zlib.crc32(block))
+
+
+def _decode_few(data: bytes) -> Rows:
+    """The inverse of `_encode_few`."""
+    block = data[: -_CHECKSUM.size]
+    (checksum,) = _CHECKSUM.unpack_from(data, len(block))
+    if len(block) < _FEW_HEADER.size or zlib.crc32(block) != checksum:
+        raise Damaged("a block of rows does not match its checksum; restore a backup")
+    _, count, said = _FEW_HEADER.unpack_from(block)
+    fields: list[Sequence[Any]] = []
+    at = _FEW_HEADER.size
+    for place, letter in enumerate(_FORMATS):
+        if said >> place & 1:
+            form = f"<{count}{letter}"
+            fields.append(struct.unpack_from(form, block, at))
+            at += struct.calcsize(form)
+        else:
+            fields.append((_DEFAULTS[place],) * count)
+    return Rows.from_tuples(list(zip(*fields, strict=True)))
 
 
 def _encode_column(name: str, column: Column) -> bytes:
@@ -213,6 +323,8 @@ def _decode_column(dtype: np.dtype[np.generic], encoding: int, data: memoryview)
 
 def decode(data: bytes) -> Rows:
     """The rows that `encode` took; columns left out then are as in `rows_of`."""
+    if data[:4] == _FEW_MAGIC and len(data) >= _CHECKSUM.size:
+        return _decode_few(data)
     count, columns = decode_columns(data)
     rows = rows_of(count)
     for name, column in columns.items() if count else ():

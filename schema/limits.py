@@ -9,15 +9,20 @@ TOKENS_MAX = 2_000
 LEAVES_MAX = 2_000
 LEAVES = frozenset({"tag", "saved", "users", "everyone", "part", "snapshot", "text"})
 """The fields of an `AudienceWhere` with nothing below: an object of one of them alone is taken for a leaf."""
+LEAF_BYTES_MIN = len('{"tag":0}')
+"""No leaf is written with fewer bytes."""
 
 
-def check_request(document: str, variables: Mapping[str, object] | None) -> None:
+def check_request(document: str, variables: Mapping[str, object] | None, size: int) -> None:
     """TOO_LARGE for a document or variables over the limits. Linear, and cheaper than reading them as inputs.
 
     Variables are not tokens of a document, so a limit on tokens does not see how many audiences are in them.
+    `size` is how many bytes the request was sent with: in few bytes there cannot be many leaves.
     """
     if len(document) > DOCUMENT_CHARACTERS_MAX:
         raise TooLarge(f"a document has at most {DOCUMENT_CHARACTERS_MAX} characters")
+    if size < LEAVES_MAX * LEAF_BYTES_MIN:
+        return
     leaves = 0
     pending: list[object] = [variables]
     while pending:

@@ -13,13 +13,11 @@ from graphql import (
     coerce_input_value,
     validate_input_value,
 )
-from strawberry.extensions import ValidationCache
 from strawberry.schema.config import StrawberryConfig
 
 from bitmap_store.errors import Invalid
 from resolvers.asked import Asked
 from schema.audience import Audience, Profile, SavedAudience, Snapshot
-from schema.documents import DOCUMENTS_CACHED, KeptDocument
 from schema.errors import describe
 from schema.job import Job
 from schema.mutation import Merge, Mutation
@@ -45,7 +43,6 @@ def _served() -> Served:
         Mutation,
         Subscription,
         types=[Audience, Category, Job, Merge, Profile, SavedAudience, Snapshot, Tag],
-        extensions=[KeptDocument, lambda: ValidationCache(DOCUMENTS_CACHED)],
         config=StrawberryConfig(scalar_map=SCALARS),
     )
     for argument in _arguments(schema):

@@ -1,4 +1,4 @@
-"""Sets mapped where they lie, and CRoaring's own calls: the same answers as from ordinary sets, and nothing freed twice."""
+"""Sets mapped where they lie, and calls of CRoaring: the same answers as ordinary sets, nothing freed twice."""
 
 import gc
 import mmap

@@ -17,9 +17,10 @@ from starlette.staticfiles import StaticFiles
 
 from bitmap_store import Store
 from bitmap_store.errors import Invalid, NotFound
+from web.asking import error_body
 from web.bulk import BulkRoutes
-from web.graphql import GraphQLRoutes
-from web.service import Service, error_body, log
+from web.graphql import GraphQLRoutes, Shortcut
+from web.service import Service, log
 
 FOLD_SECONDS = 10
 ROOT = Path(__file__).parents[1]
@@ -55,16 +56,18 @@ def create_app(open_service: Callable[[], Service], *, demo: bool = False) -> St
             await state.service.store.close()
 
     pages = _Pages(demo)
+    graphql = GraphQLRoutes(lambda: state.service, pages.graphiql)
     routes = [
         Route("/", pages.start, methods=["GET"]),
         Route("/demo/queries.graphql", pages.queries, methods=["GET"]),
         Route("/healthz", healthy, methods=["GET"]),
         Route("/readyz", state.ready, methods=["GET"]),
-        *GraphQLRoutes(lambda: state.service, pages.graphiql).routes(),
+        *graphql.routes(),
         *BulkRoutes(lambda: state.service).routes(),
         Mount("/static", StaticFiles(directory=CONSOLE / "static")),
     ]
     middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK)] if demo else []
+    middleware.append(Middleware(Shortcut, endpoint=graphql.endpoint))
     handlers: dict[Any, Any] = {HTTPException: answer_http}
     return Starlette(routes=routes, lifespan=lifespan, middleware=middleware, exception_handlers=handlers)
 

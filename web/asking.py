@@ -7,13 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from graphql import GraphQLError, OperationType
-from strawberry.types import ExecutionResult
 
 from bitmap_store.errors import Invalid, TagroarError
-from schema.documents import operation_of
-from schema.errors import describe
-from schema.limits import check_request
 from schema.scalars import ExactFloat
 
 _MANY_DIGITS = re.compile(rb"[0-9.]{16}")
@@ -43,12 +38,7 @@ class Asking:
         for key in ("variables", "extensions"):
             if not isinstance(sent.get(key) or {}, dict):
                 raise Invalid(f"{key} is an object", argument=key)
-        return cls(query, sent.get("variables"), name or None)
-
-    def check(self) -> OperationType:
-        """What kind of operation it is; raises what is wrong with it before it is executed."""
-        check_request(self.query, self.variables)
-        return operation_of(self.query, self.operation_name)
+        return cls(query, sent.get("variables") or None, name or None)
 
 
 def exact_json(text: bytes) -> object:
@@ -63,20 +53,9 @@ def exact_json(text: bytes) -> object:
         raise Invalid("the request is not JSON in UTF-8, or is nested too deeply") from None
 
 
-def errors_of(failure: GraphQLError | TagroarError) -> list[dict[str, Any]]:
-    """The errors of a request that failed before it was executed."""
-    if isinstance(failure, TagroarError):
-        return [{"message": failure.message, "extensions": failure.extensions()}]
-    describe(failure)
-    return [dict(failure.formatted)]
-
-
-def answer_of(result: ExecutionResult) -> dict[str, Any]:
-    """What an operation gave, as it is written."""
-    found: dict[str, Any] = {"data": result.data}
-    if result.errors:
-        found["errors"] = [dict(error.formatted) for error in result.errors]
-    return found
+def error_body(error: TagroarError) -> dict[str, object]:
+    """The one shape of an error, in GraphQL and HTTP alike."""
+    return {"errors": [{"message": error.message, "extensions": error.extensions()}]}
 
 
 def as_json(value: Mapping[str, Any]) -> bytes:

@@ -1,15 +1,18 @@
 """GraphQL over HTTP: what a request says, and how its answer is written. No request makes it answer 500.
 
+Spoken to the server directly, as a request and a response of the framework cost more than most questions.
 What is asked is in `asking.py`, the WebSocket in `websocket.py`.
 """
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from graphql import GraphQLError, OperationType
-from starlette.requests import ClientDisconnect, Request
+from graphql import OperationType
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from bitmap_store import Store
@@ -17,15 +20,19 @@ from bitmap_store.errors import Invalid, TagroarError, TooLarge
 from resolvers.context import Context
 from resolvers.viewers import DEMO, Viewer
 from schema.batching import batching
-from schema.served import SCHEMA
-from web.asking import Asking, answer_of, as_json, errors_of, exact_json
+from schema.documents import Refused
+from schema.limits import check_request
+from web.asking import Asking, as_json, error_body, exact_json
 from web.service import BODY_BYTES_MAX, STATUS, Service, log
 from web.websocket import Connection
 
-JSON_TYPE = "application/json"
-RESPONSE_TYPE = "application/graphql-response+json"
+PATH = "/graphql"
+METHODS = ("GET", "POST")
+JSON_TYPE = b"application/json"
+RESPONSE_TYPE = b"application/graphql-response+json"
 
 Page = Callable[[Request], Awaitable[Response]]
+Headers = dict[bytes, bytes]
 
 
 def context_of(store: Store, viewer: Viewer = DEMO) -> Context:
@@ -38,90 +45,140 @@ class GraphQLRoutes:
 
     def __init__(self, service: Callable[[], Service], page: Page | None = None) -> None:
         self._service = service
-        self._page = page
+        self.endpoint = Endpoint(service, page)
 
     def routes(self) -> list[BaseRoute]:
         """What to serve."""
-        return [Route("/graphql", self.answer, methods=["GET", "POST"]), WebSocketRoute("/graphql", self.live)]
+        return [Route(PATH, self.endpoint, methods=METHODS), WebSocketRoute(PATH, self.live)]
 
     async def live(self, socket: WebSocket) -> None:
         """Serves one WebSocket until it closes."""
         await Connection(socket, self._service()).serve()
 
-    async def answer(self, request: Request) -> Response:
+
+class Endpoint:
+    """The ASGI application that answers GraphQL over HTTP."""
+
+    def __init__(self, service: Callable[[], Service], page: Page | None = None) -> None:
+        self._service = service
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request.
 
         A request that is no request is 4xx. One that GraphQL refuses is 400 for clients that take the media
         type of GraphQL, 200 for all others; one that GraphQL answers is 200.
         """
-        if self._page is not None and _wants_page(request):
-            return await self._page(request)
-        media_type = RESPONSE_TYPE if RESPONSE_TYPE in request.headers.get("accept", "") else JSON_TYPE
-        refused = 400 if media_type == RESPONSE_TYPE else 200
+        headers: Headers = dict(reversed(scope["headers"]))  # of a header that is repeated the first counts
+        if self._page is not None and scope["method"] == "GET" and _wants_page(scope, headers):
+            response = await self._page(Request(scope, receive))
+            await response(scope, receive, send)
+            return
+        media_type = RESPONSE_TYPE if RESPONSE_TYPE in headers.get(b"accept", b"") else JSON_TYPE
+        more: list[tuple[bytes, bytes]] = []
         try:
-            context = await self._service().context(request.headers.get("authorization"))
-            asking = Asking.of(await _sent(request))
-        except ClientDisconnect:
-            return Response(status_code=400)
-        except _NotJson as error:
-            return _failed(error, 415, media_type)
+            status, answer = await self._answer(scope, headers, receive)
+            if status is None:
+                status = 200 if media_type is JSON_TYPE else 400
+        except _Failed as failed:
+            status, more, answer = failed.status, failed.headers, error_body(failed.error)
         except TagroarError as error:
-            return _failed(error, STATUS[error.code], media_type)
-        try:
-            operation = asking.check()
-            if operation is OperationType.SUBSCRIPTION:
-                raise Invalid("subscriptions are answered over a WebSocket")
-            if operation is OperationType.MUTATION and request.method == "GET":
-                return _failed(Invalid("mutations are sent by POST"), 405, media_type, {"Allow": "POST"})
-            found = await _executed(asking, context)
-        except (GraphQLError, TagroarError) as error:
-            return _failed(error, refused, media_type)
+            status, answer = STATUS[error.code], error_body(error)
+            if status == 401:
+                more = [(b"www-authenticate", b"Bearer")]
         except Exception:
-            log.exception("%s /graphql failed", request.method)
-            return _failed(TagroarError("internal error"), 500, media_type)
-        executed = found["data"] is not None or any("path" in error for error in found["errors"])
-        return Response(as_json(found), 200 if executed else refused, media_type=media_type)
+            log.exception("%s %s failed", scope["method"], PATH)
+            status, answer = 500, error_body(TagroarError("internal error"))
+        body = as_json(answer)
+        length = (b"content-length", b"%d" % len(body))
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [(b"content-type", media_type), length, *more],
+            }
+        )
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: Scope, headers: Headers, receive: Receive) -> tuple[int | None, dict[str, Any]]:
+        """The status and the answer; no status where GraphQL refuses the request."""
+        service = self._service()
+        authorization = headers.get(b"authorization")
+        context = await service.context(None if authorization is None else authorization.decode("latin-1"))
+        if scope["method"] == "GET":
+            sent, size = _in_query_string(scope)
+        else:
+            body = await _body(headers, receive)
+            sent, size = exact_json(body), len(body)
+        asking = Asking.of(sent)
+        try:
+            check_request(asking.query, asking.variables, size)
+        except TooLarge as error:
+            return None, error_body(error)
+        prepared = service.documents.prepared(asking.query, asking.operation_name)
+        if isinstance(prepared, Refused):
+            return None, prepared.answer
+        if prepared.kind is OperationType.SUBSCRIPTION:
+            return None, error_body(Invalid("subscriptions are answered over a WebSocket"))
+        if prepared.kind is OperationType.MUTATION and scope["method"] == "GET":
+            raise _Failed(Invalid("mutations are sent by POST"), 405, [(b"allow", b"POST")])
+        answer = await prepared.run(asking.variables, context)
+        executed = answer["data"] is not None or any("path" in error for error in answer["errors"])
+        return 200 if executed else None, answer
 
 
-class _NotJson(Invalid):
-    """The body is of another media type."""
+class Shortcut:
+    """A middleware that takes questions past the router, which costs as much as answering them from memory."""
+
+    def __init__(self, app: ASGIApp, endpoint: Endpoint) -> None:
+        self._app = app
+        self._endpoint = endpoint
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serves one connection."""
+        direct = scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST"
+        return (self._endpoint if direct else self._app)(scope, receive, send)
 
 
-async def _executed(asking: Asking, context: Context) -> dict[str, Any]:
-    result = await SCHEMA.execute(
-        asking.query, asking.variables, context_value=context, operation_name=asking.operation_name
-    )
-    return answer_of(result)
+class _Failed(Exception):
+    """A failure with a status of its own."""
+
+    def __init__(self, error: TagroarError, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        super().__init__(error)
+        self.error = error
+        self.status = status
+        self.headers = headers
 
 
-async def _sent(request: Request) -> object:
-    """The request as a JSON value, from the body or, of a GET, from the query string."""
-    if request.method == "GET":
-        sent: dict[str, object] = dict(request.query_params)
-        for name in ("variables", "extensions"):
-            text = request.query_params.get(name)
-            sent[name] = exact_json(text.encode(errors="replace")) if text else None
-        return sent
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON_TYPE:
-        raise _NotJson(f"the body is sent as {JSON_TYPE}")
-    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise _NotJson("the body is sent as it is, not compressed")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            raise TooLarge(f"a body has at most {BODY_BYTES_MAX} bytes")
-    return exact_json(bytes(body))
+def _in_query_string(scope: Scope) -> tuple[object, int]:
+    """The request of a GET as a JSON value, and its size in bytes."""
+    given = QueryParams(scope["query_string"])
+    sent: dict[str, object] = dict(given)
+    for name in ("variables", "extensions"):
+        text = given.get(name)
+        sent[name] = exact_json(text.encode(errors="replace")) if text else None
+    return sent, len(scope["query_string"])
 
 
-def _wants_page(request: Request) -> bool:
-    wanted = request.headers.get("accept", "")
-    return request.method == "GET" and "text/html" in wanted and "query" not in request.query_params
+async def _body(headers: Headers, receive: Receive) -> bytes:
+    kind = headers.get(b"content-type", b"")
+    if kind != JSON_TYPE and kind.partition(b";")[0].strip().lower() != JSON_TYPE:
+        raise _Failed(Invalid(f"the body is sent as {JSON_TYPE.decode()}"), 415, [])
+    if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
+        raise _Failed(Invalid("the body is sent as it is, not compressed"), 415, [])
+    message = await receive()
+    body: bytes | bytearray = message.get("body", b"")
+    if message.get("more_body"):
+        body = bytearray(body)
+        while message.get("more_body") and len(body) <= BODY_BYTES_MAX:
+            message = await receive()
+            body += message.get("body", b"")
+    if message["type"] == "http.disconnect":
+        raise Invalid("the body broke off before its end")
+    if len(body) > BODY_BYTES_MAX:
+        raise TooLarge(f"a body has at most {BODY_BYTES_MAX} bytes")
+    return bytes(body)
 
 
-def _failed(
-    error: GraphQLError | TagroarError, status: int, media_type: str, headers: dict[str, str] | None = None
-) -> Response:
-    """The answer to a request that was not executed."""
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else headers
-    return Response(as_json({"errors": errors_of(error)}), status, headers, media_type)
+def _wants_page(scope: Scope, headers: Headers) -> bool:
+    return b"text/html" in headers.get(b"accept", b"") and "query" not in QueryParams(scope["query_string"])

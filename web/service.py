@@ -13,7 +13,8 @@ from bitmap_store.errors import Invalid, TagroarError, TooLarge
 from resolvers.context import Context, Limits
 from resolvers.viewers import authenticate
 from schema.batching import batching
-from web.asking import exact_json
+from schema.documents import Documents
+from web.asking import error_body, exact_json
 
 BODY_BYTES_MAX = 1 << 20
 STATUS = {
@@ -31,11 +32,6 @@ STATUS = {
 log = logging.getLogger("tagroar")
 
 
-def error_body(error: TagroarError) -> dict[str, object]:
-    """The one shape of an error, in GraphQL and HTTP alike."""
-    return {"errors": [{"message": error.message, "extensions": error.extensions()}]}
-
-
 def error_response(error: TagroarError) -> Response:
     """The answer to a request that failed as a whole."""
     headers = {"WWW-Authenticate": "Bearer"} if error.code == "UNAUTHENTICATED" else None
@@ -47,13 +43,14 @@ Handler = Callable[[Request, Context], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class Service:
-    """What is served and how: the store, whether anyone may ask, where uploads wait, the limits."""
+    """What is served and how: the store, whether anyone may ask, where uploads wait, the limits, the documents."""
 
     store: Store
     open_to_anyone: bool
     incoming: Path
     import_bytes_max: int = 64 << 30
     limits: Limits = field(default_factory=Limits)
+    documents: Documents = field(default_factory=Documents)
 
     async def context(self, authorization: str | None) -> Context:
         """The context of a new request; UNAUTHENTICATED without a valid token where one is needed."""

@@ -6,13 +6,15 @@ from contextlib import aclosing, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from graphql import GraphQLError
+from graphql import OperationType
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.types.execution import ExecutionResult, PreExecutionError
 
 from bitmap_store.errors import TagroarError
+from schema.documents import Refused, shown
+from schema.limits import check_request
 from schema.served import SCHEMA
-from web.asking import Asking, answer_of, as_json, errors_of, exact_json
+from web.asking import Asking, as_json, error_body, exact_json
 from web.service import Service, log
 
 PROTOCOL = "graphql-transport-ws"
@@ -52,7 +54,7 @@ class Connection:
                 raise _Closed(4406, "Subprotocol not acceptable")
             await self._greet()
             while True:
-                await self._take(await self._receive())
+                await self._take(*await self._receive())
         except _Closed as closed:
             with suppress(RuntimeError, WebSocketDisconnect):
                 await self._socket.close(closed.code, closed.reason)
@@ -71,7 +73,8 @@ class Connection:
 
     # ------------------------------------------------------------ messages
 
-    async def _receive(self) -> dict[str, Any]:
+    async def _receive(self) -> tuple[dict[str, Any], int]:
+        """The next message, and how many bytes it has."""
         text = (await self._socket.receive()).get("text")
         if text is None:
             raise WebSocketDisconnect
@@ -84,13 +87,13 @@ class Connection:
             raise _Closed(4400, "Message is not JSON") from None
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
             raise _Closed(4400, "Message has no type")
-        return message
+        return message, len(data)
 
     async def _greet(self) -> None:
         """Waits until the client has said who it is."""
         try:
             async with asyncio.timeout(INIT_SECONDS_MAX):
-                while (message := await self._receive())["type"] == "ping":
+                while (message := (await self._receive())[0])["type"] == "ping":
                     await self._send({"type": "pong"})
         except TimeoutError:
             raise _Closed(4408, "Connection initialisation timeout") from None
@@ -107,7 +110,7 @@ class Connection:
             raise _Closed(4403, "Forbidden") from None
         await self._send({"type": "connection_ack"})
 
-    async def _take(self, message: dict[str, Any]) -> None:
+    async def _take(self, message: dict[str, Any], size: int) -> None:
         match message["type"]:
             case "ping":
                 await self._send({"type": "pong"})
@@ -116,7 +119,7 @@ class Connection:
             case "connection_init":
                 raise _Closed(4429, "Too many initialisation requests")
             case "subscribe":
-                self._begin(message)
+                self._begin(message, size)
             case "complete":
                 running = self._operations.pop(str(message.get("id")), None)
                 if running is not None:
@@ -124,7 +127,7 @@ class Connection:
             case _:
                 raise _Closed(4400, "Unknown message type")
 
-    def _begin(self, message: dict[str, Any]) -> None:
+    def _begin(self, message: dict[str, Any], size: int) -> None:
         key = message.get("id")
         if not isinstance(key, str) or not key:
             raise _Closed(4400, "Message has no id")
@@ -132,7 +135,7 @@ class Connection:
             raise _Closed(4409, "There is an operation with this id")
         if len(self._operations) >= OPERATIONS_MAX:
             raise _Closed(4429, "Too many operations")
-        self._operations[key] = asyncio.create_task(self._run(key, message.get("payload")))
+        self._operations[key] = asyncio.create_task(self._run(key, message.get("payload"), size))
 
     async def _send(self, message: dict[str, Any]) -> None:
         with suppress(RuntimeError, WebSocketDisconnect):  # it is gone; the reader will notice
@@ -140,32 +143,43 @@ class Connection:
 
     # ------------------------------------------------------------ operations
 
-    async def _run(self, key: str, payload: object) -> None:
+    async def _run(self, key: str, payload: object, size: int) -> None:
         """Runs one operation to its end, its answers told as they come."""
         try:
-            async for result in self._results(payload):
-                if isinstance(result, PreExecutionError):
-                    await self._end(key, {"type": "error", "payload": answer_of(result)["errors"]})
+            async for answer in self._answers(payload, size):
+                if isinstance(answer, Refused):
+                    await self._end(key, {"type": "error", "payload": answer.answer["errors"]})
                     return
-                await self._send({"id": key, "type": "next", "payload": answer_of(result)})
+                await self._send({"id": key, "type": "next", "payload": answer})
             await self._end(key, {"type": "complete"})
-        except (GraphQLError, TagroarError) as error:
-            await self._end(key, {"type": "error", "payload": errors_of(error)})
+        except TagroarError as error:
+            await self._end(key, {"type": "error", "payload": error_body(error)["errors"]})
         except Exception:
             log.exception("an operation over a WebSocket failed")
-            await self._end(key, {"type": "error", "payload": errors_of(TagroarError("internal error"))})
+            await self._end(key, {"type": "error", "payload": error_body(TagroarError("internal error"))["errors"]})
 
-    async def _results(self, payload: object) -> AsyncIterator[ExecutionResult]:
+    async def _answers(self, payload: object, size: int) -> AsyncIterator[dict[str, Any] | Refused]:
         asking = Asking.of(payload)
-        asking.check()
+        check_request(asking.query, asking.variables, size)
+        prepared = self._service.documents.prepared(asking.query, asking.operation_name)
+        if isinstance(prepared, Refused):
+            yield prepared
+            return
         context = await self._service.context(self._authorization)
+        if prepared.kind is not OperationType.SUBSCRIPTION:
+            yield await prepared.run(asking.variables, context)
+            return
         stream = await SCHEMA.stream(
             asking.query, asking.variables, context_value=context, operation_name=asking.operation_name
         )
         async with aclosing(stream):
             async for result in stream:
                 assert isinstance(result, ExecutionResult)  # the rest is of @defer, which is off
-                yield result
+                errors = shown(result.errors) if result.errors else []
+                if isinstance(result, PreExecutionError):
+                    yield Refused({"errors": errors})
+                else:
+                    yield {"data": result.data} | ({"errors": errors} if errors else {})
 
     async def _end(self, key: str, message: dict[str, Any]) -> None:
         self._operations.pop(key, None)

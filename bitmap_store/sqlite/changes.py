@@ -17,7 +17,7 @@ from bitmap_store.bind import local_day
 from bitmap_store.errors import Invalid, NotFound
 from bitmap_store.expression import nfc
 from bitmap_store.rows import NAMES, Rows, rows_of
-from bitmap_store.sqlite.memberships import Change
+from bitmap_store.sqlite.layers import Change
 from bitmap_store.values import (
     NEVER,
     SINGLE_KINDS,

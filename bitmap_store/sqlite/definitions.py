@@ -26,7 +26,7 @@ from bitmap_store.definitions import (
 from bitmap_store.errors import Conflict, Invalid
 from bitmap_store.rows import rows_of
 from bitmap_store.sqlite.changes import check_value
-from bitmap_store.sqlite.memberships import Change
+from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.writer import Transaction
 from bitmap_store.tables import AudienceRow, CategoryRow, EntityRow, TagRow
 from bitmap_store.values import (

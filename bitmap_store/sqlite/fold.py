@@ -57,7 +57,7 @@ def fold(
     """Folds the tags that are behind; how many those were. 0 too when other bulk work is going on."""
     horizon = micros(writer.clock.now()) - retention // timedelta(microseconds=1)
     with writer.memberships.lock:
-        behind = tags_behind(connection, writer.memberships.changed_tags(), entries_max, horizon)
+        behind = tags_behind(connection, writer.memberships.logged_tags(), entries_max, horizon)
     turn = jobs.try_lock(directory / "jobs" / "bulk.lock") if behind else None
     if turn is None:
         return 0

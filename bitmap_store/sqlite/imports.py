@@ -32,7 +32,7 @@ from bitmap_store.rows import Rows, in_order, is_member, rows_of
 from bitmap_store.sqlite import jobs
 from bitmap_store.sqlite.base import SHARD_BITS
 from bitmap_store.sqlite.definitions import define_tag
-from bitmap_store.sqlite.memberships import Change
+from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.merge import change_of, merged, shards_of, summed
 from bitmap_store.sqlite.names import give_ids, look_up
 from bitmap_store.sqlite.routes import route_of, tags_suggested

@@ -2,108 +2,86 @@
 
 At version v a user's rows of a tag are those before the earliest change after v, else those after the
 latest change that the base does not hold, else the base's. So a write touches no fragment, and any base
-serves any version; a tag's base is loaded when it is first asked for.
+serves any version; a tag's base is loaded when it is first asked for, with the log from there on.
 """
 
 import sqlite3
-from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from threading import Lock, RLock
 
 from pyroaring import BitMap
 
-from bitmap_store.bitmaps import checksum, ids_of, unpacked
+from bitmap_store.bitmaps import checksum, unpacked
 from bitmap_store.errors import Damaged, Stale
-from bitmap_store.plan import Reading, Tagged, Universe
-from bitmap_store.rows import Rows, decode, in_order, is_member, joined, rows_of
-from bitmap_store.sqlite.base import Fragment, Leaf, TagBase, members_of_rows
-from bitmap_store.values import NEVER
+from bitmap_store.plan import ANY_SPAN, Reading, Tagged, Universe
+from bitmap_store.rows import Rows, decode, in_order, joined
+from bitmap_store.sqlite.base import Fragment, Leaf, TagBase
+from bitmap_store.sqlite.layers import Change, Layer, covered, grown, members_in, merged, rows_in
+from bitmap_store.sqlite.leaves import KnownLeaf, LeafCache
+
+TAIL_MAX = 64
+"""Changes of a tag that readings look at one by one; more are made into a layer."""
+
+FEW_USERS = 8
+"""So many users are looked for in the tail one by one."""
 
 
 class _Forgotten(Exception):
     """A log entry is no longer in the file, because a base there holds it and `asOf` cannot reach it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What one version did to one tag: the users touched, their rows before and after (None: the base has them)."""
-
-    touched: BitMap
-    before: Rows
-    after: Rows | None
-
-
 @dataclass(slots=True)
 class LogEntry:
-    """Where a change is: in hand while it is being written, else in the file under `id`."""
+    """Where a change is: in hand, else in the file under `id`. in_base: only its rows before were written."""
 
     version: int
     in_base: bool
-    id: int | None = None
+    id: int
     change: Change | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Overlay:
-    """The users whose rows differ from the base's at a version, and their rows then."""
+class Standing:
+    """The base of a tag and what is known of its changes; replaced as a whole, except that entries are appended.
 
-    covered: BitMap
-    rows: Rows
+    floor: the last version that changed the tag before the entries. flips: entries after the base's version that
+    it holds all the same. layers: what the entries before the one at `tail` say, as far as the base does not.
+    """
 
+    base: TagBase
+    floor: int
+    entries: list[LogEntry]
+    flips: tuple[LogEntry, ...]
+    layers: tuple[Layer, ...] = ()
+    tail: int = 0
 
-NO_OVERLAY = Overlay(BitMap(), rows_of(0))
+    def count_until(self, version: int) -> int:
+        """How many entries are of versions up to this one."""
+        entries = self.entries
+        count = len(entries)
+        if not count or entries[-1].version <= version:
+            return count
+        return bisect_right(entries, version, key=_version_of)
+
+    def says_all_since(self, version: int) -> bool:
+        """Whether all changes after a version are in the layers and the tail."""
+        return version >= self.floor and not (self.flips and self.flips[-1].version > version)
 
 
 class TagState:
-    """One tag: its log entries in order of version, its base, the overlay of the newest version read."""
+    """One tag: how it stands (None: its base in the file has moved on), and its log from `floor` on."""
 
-    __slots__ = ("base", "entries", "latest")
+    __slots__ = ("entries", "floor", "layers", "merging", "standing")
 
-    def __init__(self) -> None:
-        self.entries: list[LogEntry] = []
-        self.base: TagBase | None = None
-        self.latest: tuple[int, int, Overlay] | None = None  # entries merged, base version, overlay
-
-
-@dataclass(frozen=True, slots=True)
-class CachedLeaf:
-    """The users of a leaf, right from one moment until another."""
-
-    users: BitMap
-    since: int
-    until: int
-    size: int
-
-
-class LeafCache:
-    """Leaves as they were evaluated, within a budget of bytes, least recently used out first. For any thread."""
-
-    def __init__(self, bytes_max: int) -> None:
-        self._bytes_max = bytes_max
-        self._bytes = 0
-        self._lock = Lock()
-        self._found: OrderedDict[tuple[Leaf, int], CachedLeaf] = OrderedDict()
-
-    def find(self, key: tuple[Leaf, int], moment: int) -> BitMap | None:
-        """The users of the leaf if they are known for this moment."""
-        with self._lock:
-            found = self._found.get(key)
-            if found is None or not found.since <= moment < found.until:
-                return None
-            self._found.move_to_end(key)
-            return found.users
-
-    def keep(self, key: tuple[Leaf, int], users: BitMap, since: int, until: int) -> None:
-        """Remembers the users of the leaf for moments in [since, until)."""
-        size = 64 + min(4 * len(users), 8192 * ((users.max() >> 16) + 1)) if users else 64
-        with self._lock:
-            earlier = self._found.pop(key, None)
-            self._bytes += size - (earlier.size if earlier else 0)
-            self._found[key] = CachedLeaf(users, since, until, size)
-            while self._bytes > self._bytes_max and self._found:
-                _, oldest = self._found.popitem(last=False)
-                self._bytes -= oldest.size
+    def __init__(self, entries: list[LogEntry], floor: int) -> None:
+        self.entries = entries
+        self.floor = floor
+        self.standing: Standing | None = None
+        self.layers: tuple[Layer, ...] = ()
+        self.merging = Lock()
 
 
 class Memberships:
@@ -112,13 +90,14 @@ class Memberships:
     `lock` guards the log entries and the read connection; it is held for look-ups, never for a commit.
     """
 
-    def __init__(self, connection: sqlite3.Connection, cache_bytes_max: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, cache_bytes_max: int, tail_max: int = TAIL_MAX) -> None:
         self.lock = RLock()
         self.version = 0
         self._folds = 0
+        self._tail_max = tail_max
         self._connection = connection
         self._tags: dict[int, TagState] = {}
-        self._provisional: set[int] = set()
+        self._provisional: dict[int, set[int]] = {}
         self._cache = LeafCache(cache_bytes_max)
 
     # ------------------------------------------------------------ the log
@@ -138,160 +117,241 @@ class Memberships:
         """Lets go of bases that have been brought up to date in the file, so that log entries can be too."""
         for tag, version in self._connection.execute("SELECT tag_id, version FROM base"):
             state = self._tags.get(tag)
-            if state is not None and state.base is not None and state.base.version < version:
-                state.base = state.latest = None
-                for entry in state.entries:
-                    if entry.version <= version and entry.id is not None:
-                        entry.change = None  # the file has it, and only asOf can want it
+            if state is not None and state.standing is not None and state.standing.base.version < version:
+                state.standing = None
 
     def _read_log(self, version: int) -> None:
+        """Learns of the changes up to a version; of tags that were never asked for the file keeps them."""
         rows = self._connection.execute(
             "SELECT id, version, tag_id, after IS NULL FROM change WHERE version > ? AND version <= ? ORDER BY id",
             (self.version, version),
         )
         for id_, made, tag, in_base in rows:
+            state = self._tags.get(tag)
+            if state is None:
+                continue
             if made not in self._provisional:
-                self._add(tag, LogEntry(made, bool(in_base), id=id_))
-        self._provisional = {made for made in self._provisional if made > version}
+                state.entries.append(LogEntry(made, bool(in_base), id_))
+            if in_base:
+                state.standing = None  # the base in the file has moved on
+        self._provisional = {made: tags for made, tags in self._provisional.items() if made > version}
         self.version = version
-
-    def _add(self, tag: int, entry: LogEntry) -> None:
-        state = self._tags.setdefault(tag, TagState())
-        state.entries.append(entry)
-        if entry.in_base:
-            state.base = state.latest = None  # the base in the file has moved on
 
     def propose(self, tag: int, version: int, change: Change, id_: int) -> None:
         """Adds the change of a version that is being written; readings of earlier versions do not see it."""
         with self.lock:
-            self._provisional.add(version)
-            self._add(tag, LogEntry(version, change.after is None, id=id_, change=change))
+            self._standing(tag)
+            self._provisional.setdefault(version, set()).add(tag)
+            self._tags[tag].entries.append(LogEntry(version, change.after is None, id_, change))
 
     def withdraw(self, version: int) -> None:
-        """Takes back what was proposed from `version` on, because it was not committed."""
+        """Takes back what was proposed from `version` on, because it is not committed."""
         with self.lock:
-            for state in self._tags.values():
-                if state.entries and state.entries[-1].version >= version:
-                    state.entries = [entry for entry in state.entries if entry.version < version]
-                    state.latest = None
-            self._provisional = {made for made in self._provisional if made < version}
-            if self.version >= version:  # another process has made these versions meanwhile, and they were seen
-                seen, self.version = self.version, version - 1
-                self._read_log(seen)
+            proposed = [made for made in self._provisional if made >= version]
+            for tag in {tag for made in proposed for tag in self._provisional.pop(made)}:
+                state = self._tags[tag]
+                state.entries = [entry for entry in state.entries if entry.version < version]
+                if state.standing is not None:
+                    state.standing = replace(state.standing, entries=state.entries)
 
-    def _change(self, entry: LogEntry) -> Change:
-        if entry.change is not None:
-            return entry.change
+    def _changes(self, tag: int, entries: Sequence[LogEntry]) -> list[Change]:
+        """The changes of some entries; those that are not in hand are read together, and kept if they are few."""
+        found = {entry.id: entry.change for entry in entries}
+        missing = [entry for entry in entries if found[entry.id] is None]
+        if missing:
+            read = {
+                id_: (made, change)
+                for id_, made, change in self._read(tag, missing[0].version - 1, missing[-1].version)
+            }
+            for entry in missing:
+                made, found[entry.id] = read.get(entry.id, (0, None))
+                if made != entry.version:
+                    raise _Forgotten
+                if len(entries) <= self._tail_max:
+                    entry.change = found[entry.id]
+        return [change for change in found.values() if change is not None]
+
+    def _read(self, tag: int, after: int, until: int) -> list[tuple[int, int, Change]]:
+        """Id, version and change of what the file says of a tag in versions after..until, the first not included."""
         with self.lock:
-            found = self._connection.execute(
-                "SELECT checksum, touched, before, after FROM change WHERE id = ?", (entry.id,)
-            ).fetchone()
-        if found is None:
-            raise _Forgotten
-        kept, touched, before, after = found
-        if checksum(touched, before, after or b"") != kept:
-            raise Damaged(f"the log entry of version {entry.version} does not match its checksum; restore a backup")
-        return Change(unpacked(touched), decode(before), None if after is None else decode(after))
+            rows = self._connection.execute(
+                "SELECT id, version, checksum, touched, before, after FROM change "
+                "WHERE tag_id = ? AND version > ? AND version <= ? ORDER BY id",
+                (tag, after, until),
+            ).fetchall()
+        found = []
+        for id_, version, kept, touched, before, rest in rows:
+            if checksum(touched, before, rest or b"") != kept:
+                raise Damaged(f"the log entry of version {version} does not match its checksum; restore a backup")
+            change = Change(unpacked(touched), decode(before), None if rest is None else decode(rest))
+            found.append((id_, version, change))
+        return found
 
-    def changed_tags(self) -> list[int]:
-        """The tags that have entries in the log."""
-        return [tag for tag, state in list(self._tags.items()) if state.entries]
+    def logged_tags(self) -> list[int]:
+        """The tags that have entries in the log of the file."""
+        with self.lock:
+            rows = self._connection.execute(
+                "WITH RECURSIVE logged(tag) AS (SELECT min(tag_id) FROM change UNION ALL "
+                "SELECT (SELECT min(tag_id) FROM change WHERE tag_id > logged.tag) FROM logged WHERE tag IS NOT NULL) "
+                "SELECT tag FROM logged WHERE tag IS NOT NULL"
+            )
+            return [tag for (tag,) in rows]
 
-    # ------------------------------------------------------------ states of a tag
+    # ------------------------------------------------------------ how a tag stands
 
-    def _state(self, tag: int) -> tuple[TagState, TagBase]:
-        """The state of a tag with its base, which is loaded together with the log that belongs to it."""
+    def _standing(self, tag: int) -> Standing:
         state = self._tags.get(tag)
-        base = None if state is None else state.base
-        if state is not None and base is not None:
-            return state, base
+        standing = None if state is None else state.standing
+        return self._load(tag) if standing is None else standing
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """Looks at the file as it is at one moment, and knows all versions that it has then."""
         with self.lock:
             self._connection.execute("BEGIN")
             try:
                 (version,) = self._connection.execute("SELECT version FROM store").fetchone()
                 if version > self.version:
-                    # The base may hold changes of versions not known yet; undoing them needs their entries.
                     self._read_log(version)
-                found = self._connection.execute("SELECT version FROM base WHERE tag_id = ?", (tag,)).fetchone()
-                fragments = self._connection.execute(
-                    "SELECT value_id, shard, cardinality, ends_first, checksum, users, columns FROM fragment "
-                    "WHERE tag_id = ? AND staged = 0 ORDER BY value_id, shard",
-                    (tag,),
-                )
-                base = TagBase(found[0] if found else 0, (Fragment(*row) for row in fragments))
+                yield
             finally:
                 self._connection.execute("COMMIT")
-            state = self._tags.setdefault(tag, TagState())
-            state.base, state.latest = base, None
-            return state, base
 
-    def _at(self, tag: int, version: int) -> tuple[TagBase, Overlay]:
-        """The base of a tag, and what is to be said instead of it at a version."""
-        state, base = self._state(tag)
+    def _load(self, tag: int) -> Standing:
+        """Reads the base of a tag, together with the log that belongs to it."""
+        with self._snapshot():
+            found = self._connection.execute("SELECT version FROM base WHERE tag_id = ?", (tag,)).fetchone()
+            fragments = self._connection.execute(
+                "SELECT value_id, shard, cardinality, ends_first, checksum, users, columns FROM fragment "
+                "WHERE tag_id = ? AND staged = 0 ORDER BY value_id, shard",
+                (tag,),
+            )
+            base = TagBase(found[0] if found else 0, (Fragment(*row) for row in fragments))
+            state = self._tags.get(tag)
+            if state is None:
+                state = self._tags[tag] = self._state_since(tag, base.version)
+            held = bisect_right(state.entries, base.version, key=_version_of)
+            if held:
+                state.floor, state.entries = state.entries[held - 1].version, state.entries[held:]
+            flips = tuple(entry for entry in state.entries if entry.in_base and entry.version <= self.version)
+            # A layer that begins before the new base is right over it, unless it was an import that moved the base.
+            layers = () if flips else tuple(layer for layer in state.layers if layer.until > base.version)
+            tail = bisect_right(state.entries, layers[-1].until, key=_version_of) if layers else 0
+            state.layers = layers
+            state.standing = Standing(base, state.floor, state.entries, flips, layers, tail)
+            return state.standing
+
+    def _state_since(self, tag: int, version: int) -> TagState:
+        rows = self._connection.execute(
+            "SELECT version, after IS NULL, id FROM change WHERE tag_id = ? AND version > ? AND version <= ? "
+            "ORDER BY id",
+            (tag, version, self.version),
+        ).fetchall()
+        (floor,) = self._connection.execute(
+            "SELECT max(version) FROM change WHERE tag_id = ? AND version <= ?", (tag, version)
+        ).fetchone()
+        # Where nothing is kept up to the base's version, what was before may have been forgotten.
+        return TagState([LogEntry(made, bool(in_base), id_) for made, in_base, id_ in rows], floor or version)
+
+    def _sealed(self, tag: int, standing: Standing) -> Standing:
+        """Makes the committed changes of the tail a layer, if nobody else does so at the moment."""
+        state = self._tags[tag]
+        if not state.merging.acquire(blocking=False):
+            return standing
         try:
-            return base, self._overlay(state, base, version)
+            end = standing.count_until(self.version)
+            if standing is not state.standing or end - standing.tail <= self._tail_max:
+                return standing
+            fresh = self._layers_of(tag, standing.entries[standing.tail : end])
+            layers = grown(standing.layers, merged(fresh)) if fresh else standing.layers
+            sealed = replace(standing, layers=layers, tail=end)
+            with self.lock:
+                if state.standing is not standing:  # its base has moved on, or entries were withdrawn
+                    return standing
+                state.standing, state.layers = sealed, layers
+                # Changes that are just behind are kept in hand for readings under way.
+                for entry in sealed.entries[max(standing.tail - self._tail_max, 0) : max(end - self._tail_max, 0)]:
+                    entry.change = None
+            return sealed
+        finally:
+            state.merging.release()
+
+    def _layers_of(self, tag: int, entries: Sequence[LogEntry]) -> list[Layer]:
+        """A layer for each entry that no base holds, in their order."""
+        entries = [entry for entry in entries if not entry.in_base]
+        return [
+            Layer(entry.version, change.touched, change.after)
+            for entry, change in zip(entries, self._changes(tag, entries), strict=True)
+            if change.after is not None
+        ]
+
+    def _layers(self, tag: int, standing: Standing, version: int) -> tuple[list[Layer], bool]:
+        """What is to be said instead of the base at a version, newest first; whether all of it was written since."""
+        undone = [entry for entry in standing.flips if entry.version > version]
+        flips = [taken_back(self._changes(tag, undone), version)] if undone else []
+        if version < standing.floor:
+            return [merged([*flips, self._taken_back(tag, version, standing.base.version)])], False
+        count = standing.count_until(version)
+        if count - standing.tail > self._tail_max:
+            standing = self._sealed(tag, standing)
+        if count < standing.tail:
+            return flips + self._inside(tag, standing, version, count), not flips
+        found = flips + self._layers_of(tag, standing.entries[standing.tail : count])[::-1]
+        return found + list(reversed(standing.layers)), not flips
+
+    def _inside(self, tag: int, standing: Standing, version: int, count: int) -> list[Layer]:
+        """The layers at a version inside of one: from below, or from above and back, whichever is shorter."""
+        layers = standing.layers
+        whole = bisect_right(layers, version, key=_until_of)
+        below = standing.count_until(layers[whole - 1].until) if whole else 0
+        above = standing.count_until(layers[whole].until) if whole < len(layers) else len(standing.entries)
+        if whole == len(layers) or count - below <= above - count:
+            fresh = self._layers_of(tag, standing.entries[below:count])
+            return ([merged(fresh)] if fresh else []) + list(reversed(layers[:whole]))
+        later = [entry for entry in standing.entries[count:above] if not entry.in_base]
+        return [taken_back(self._changes(tag, later), version), *reversed(layers[: whole + 1])]
+
+    def _taken_back(self, tag: int, version: int, until: int) -> Layer:
+        """What takes a base of version `until` back to an earlier one. Costs reading all of the log between."""
+        known = self._cache.find_layer(tag, version, until)
+        if known is None:
+            with self.lock:
+                (forgotten,) = self._connection.execute(
+                    "SELECT coalesce(max(version), 0) FROM version WHERE moment <= (SELECT horizon FROM store)"
+                ).fetchone()
+                read = self._read(tag, version, until)
+            if version < forgotten:
+                raise Stale("this moment is no longer kept; ask again")
+            known = taken_back([change for _, _, change in read], version)
+            self._cache.keep_layer(tag, version, until, known)
+        return known
+
+    def _at(self, tag: int, version: int) -> tuple[Standing, list[Layer], bool]:
+        """The standing of a tag, and the layers over its base at a version."""
+        standing = self._standing(tag)
+        try:
+            return standing, *self._layers(tag, standing, version)
         except _Forgotten:  # since the base was loaded the tag was folded; the base in the file needs fewer entries
             with self.lock:
-                state.base = state.latest = None
-            state, base = self._state(tag)
+                self._tags[tag].standing = None
+            standing = self._standing(tag)
         try:
-            return base, self._overlay(state, base, version)
+            return standing, *self._layers(tag, standing, version)
         except _Forgotten:
             raise Stale("this moment is no longer kept; ask again") from None
 
-    def _overlay(self, state: TagState, base: TagBase, version: int) -> Overlay:
-        entries = state.entries
-        if not entries or (entries[-1].version <= base.version and entries[-1].version <= version):
-            return NO_OVERLAY
-        until = len(entries)
-        while until and entries[until - 1].version > version:
-            until -= 1
-        overlay = self._redone(state, base, entries, until)
-        return overlay if until == len(entries) else self._undone(overlay, entries[until:])
-
-    def _redone(self, state: TagState, base: TagBase, entries: Sequence[LogEntry], until: int) -> Overlay:
-        """The rows after the first `until` entries, as far as the base does not hold them."""
-        start, overlay = 0, NO_OVERLAY
-        latest = state.latest
-        if latest is not None and latest[1] == base.version and latest[0] <= until:
-            start, overlay = latest[0], latest[2]
-        covered, parts = overlay.covered, [overlay.rows]
-        for entry in entries[start:until]:
-            if entry.version <= base.version or entry.in_base:
-                continue
-            change = self._change(entry)
-            assert change.after is not None
-            parts = [_without(part, change.touched) for part in parts]
-            parts.append(change.after)
-            covered = covered | change.touched
-            if len(parts) > 64:
-                parts = [joined(parts)]
-        if len(parts) > 1:
-            overlay = Overlay(covered, in_order(joined(parts)))
-        if latest is None or latest[0] <= until:
-            state.latest = (until, base.version, overlay)
-        return overlay
-
-    def _undone(self, overlay: Overlay, later: Sequence[LogEntry]) -> Overlay:
-        """The rows before the later entries: each user's from the earliest that touched it."""
-        covered = BitMap()
-        parts: list[Rows] = []
-        for entry in later:
-            change = self._change(entry)
-            fresh = change.touched - covered
-            if fresh:
-                parts.append(_only(change.before, fresh))
-                covered |= fresh
-        parts.append(_without(overlay.rows, covered))
-        return Overlay(overlay.covered | covered, in_order(joined(parts)))
-
-    def _stamp(self, state: TagState | None, version: int) -> int:
+    def _stamp(self, tag: int, standing: Standing, version: int) -> int:
         """The last version up to `version` that changed the tag: the same stamp, the same members."""
-        if state is not None:
-            for entry in reversed(state.entries):
-                if entry.version <= version:
-                    return entry.version
-        return 0
+        count = standing.count_until(version)
+        if count:
+            return standing.entries[count - 1].version
+        if version >= standing.floor:
+            return standing.floor
+        with self.lock:
+            found = self._connection.execute(
+                "SELECT max(version) FROM change WHERE tag_id = ? AND version <= ?", (tag, version)
+            ).fetchone()
+        return int(found[0] or 0)
 
     # ------------------------------------------------------------ what readings ask
 
@@ -301,58 +361,95 @@ class Memberships:
 
     def leaf(self, node: Leaf, reading: Reading) -> BitMap:
         """The users of a leaf; must not be changed."""
-        state, _ = self._state(node.tag)
-        key = (node, self._stamp(state, reading.version))
-        known = self._cache.find(key, reading.moment)
+        tag, version, moment = node.tag, reading.version, reading.moment
+        stamp = self._stamp(tag, self._standing(tag), version)
+        known = self._cache.find(node, stamp, moment)
         if known is not None:
             return known
-        base, overlay = self._at(node.tag, reading.version)
-        users = base.members(node, reading.moment)
-        until = base.next_end(reading.moment)
-        if overlay.covered:
-            users = (users - overlay.covered) | members_of_rows(node, reading.moment, overlay.rows)
-            until = min(until, _next_end(overlay.rows, reading.moment))
-        self._cache.keep(key, users, reading.moment, until)
+        standing, layers, since_base = self._at(tag, version)
+        base = standing.base
+        earlier = self._cache.newest(node, moment) if since_base else None
+        if earlier is not None and standing.says_all_since(earlier.stamp) and earlier.stamp < stamp:
+            fresh = [layer for layer in layers if layer.until > earlier.stamp]
+            touched, members, until = members_in(fresh, node, moment)
+            users = earlier.users - touched
+            users |= members
+            until = min(until, earlier.until)
+        else:
+            users, until, earlier = base.members(node, moment), base.next_end(moment), None
+            if not layers and _held_by(base, node, moment):
+                return users
+            if layers:
+                touched, members, ends = members_in(layers, node, moment)
+                users = users - touched
+                users |= members
+                until = min(until, ends)
+        self._cache.keep(node, KnownLeaf(stamp, users, moment, until), earlier.stamp if earlier else None)
         return users
 
     def known(self, node: Leaf | Universe, reading: Reading) -> BitMap | None:
         """What `leaf` or `universe` gives, where it is at hand; None where it would have to be made."""
         leaf = Tagged(-reading.entity) if isinstance(node, Universe) else node
         state = self._tags.get(leaf.tag)
-        if state is None:
+        standing = None if state is None else state.standing
+        if standing is None or reading.version < standing.floor:
             return None
-        return self._cache.find((leaf, self._stamp(state, reading.version)), reading.moment)
+        if not standing.entries and not standing.layers and _held_by(standing.base, leaf, reading.moment):
+            return standing.base.members(leaf, reading.moment)
+        return self._cache.find(leaf, self._stamp(leaf.tag, standing, reading.version), reading.moment)
 
     def rows(self, tag: int, version: int, users: BitMap | None = None) -> Rows:
         """The rows of these users (or of all) at a version, expired ones included, in canonical order."""
-        base, overlay = self._at(tag, version)
+        standing, layers, _ = self._at(tag, version)
         if users is None:
-            kept = _without(base.rows(), overlay.covered)
-            return in_order(joined([kept, overlay.rows]))
-        return in_order(joined([base.rows(users - overlay.covered), _only(overlay.rows, users)]))
+            touched = covered(layers)
+            parts, _ = rows_in(layers, touched)
+            return in_order(joined([standing.base.rows().without(touched), *parts]))
+        parts, left = rows_in(layers, users)
+        if left:
+            parts.append(standing.base.rows(left))
+        return in_order(joined(parts))
+
+    def holders(self, tag: int, version: int, users: BitMap) -> BitMap:
+        """Those of the users who have any row of a tag at a version, be it an expired one."""
+        standing, layers, _ = self._at(tag, version)
+        parts, left = rows_in(layers, users)
+        found = BitMap([user for part in parts for user in part["user"].tolist()])
+        for value in standing.base.values.values():
+            found |= left & value.users
+        return found
 
     def touched_since(self, tag: int, version: int) -> BitMap:
-        """The users whose rows of a tag changed after `version`."""
-        state = self._tags.get(tag)
-        found = BitMap()
-        for entry in state.entries if state else ():
-            if entry.version > version:
-                found |= self._change(entry).touched
-        return found
+        """The users whose rows of a tag changed after `version`, those of the version that is being written too."""
+        entries = self._standing(tag).entries
+        later = entries[bisect_right(entries, version, key=_version_of) :]
+        earlier = self._read(tag, version, later[0].version - 1 if later else self.version)
+        changes = [change for _, _, change in earlier] + self._changes(tag, later)
+        return BitMap.union(BitMap(), *(change.touched for change in changes))
 
     def overlaid(self, tag: int, version: int) -> BitMap:
         """The users whose rows of a tag are not in its base as they are at a version."""
-        return self._at(tag, version)[1].covered
+        return covered(self._at(tag, version)[1])
 
 
-def _only(rows: Rows, users: BitMap) -> Rows:
-    return rows.take(is_member(rows["user"], ids_of(users))) if len(rows) else rows
+def taken_back(changes: Sequence[Change], version: int) -> Layer:
+    """What takes these changes back to a version before them: of two that touch a user the earlier one counts."""
+    if not changes:
+        return Layer(version, BitMap(), Rows.from_tuples([]))
+    return merged([Layer(version, change.touched, change.before) for change in reversed(changes)])
 
 
-def _without(rows: Rows, users: BitMap) -> Rows:
-    return rows.take(~is_member(rows["user"], ids_of(users))) if len(rows) and users else rows
+def _held_by(base: TagBase, node: Leaf, moment: int) -> bool:
+    """Whether the base gives a leaf without making a set of its own."""
+    if not isinstance(node, Tagged) or node.span != ANY_SPAN:
+        return False
+    values = base.values if node.values is None else [value for value in node.values if value in base.values]
+    return len(values) == 1 and all(moment < base.values[value].ends_first for value in values)
 
 
-def _next_end(rows: Rows, moment: int) -> int:
-    later = rows["expires"][rows["expires"] > moment]
-    return int(later.min()) if len(later) else NEVER
+def _version_of(entry: LogEntry) -> int:
+    return entry.version
+
+
+def _until_of(layer: Layer) -> int:
+    return layer.until

@@ -11,7 +11,7 @@ from bitmap_store.bitmaps import bitmap_of, distinct, ids_of
 from bitmap_store.errors import Invalid
 from bitmap_store.rows import FACTS, Rows, in_order, is_member, joined
 from bitmap_store.sqlite.changes import COUNT_MAX
-from bitmap_store.sqlite.memberships import Change
+from bitmap_store.sqlite.layers import Change
 from bitmap_store.values import TagKind
 
 

@@ -25,7 +25,8 @@ from bitmap_store.clock import Clock
 from bitmap_store.errors import Conflict, Invalid, NotFound, TagroarError, Unavailable
 from bitmap_store.rows import encode, rows_of
 from bitmap_store.sqlite.changes import TagEditor, check_user, users_of, with_source
-from bitmap_store.sqlite.memberships import Change, Memberships
+from bitmap_store.sqlite.layers import Change
+from bitmap_store.sqlite.memberships import Memberships
 from bitmap_store.sqlite.names import give_ids, look_up
 from bitmap_store.values import (
     Assign,
