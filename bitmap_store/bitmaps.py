@@ -121,7 +121,7 @@ def union_size(a: BitMap, b: BitMap) -> int:
 
 def packed(bitmap: BitMap) -> bytes:
     """The portable Roaring format, runs compressed; the one that other systems read."""
-    compact = bitmap.copy()
+    compact = bitmap & bitmap  # which gives each container the type that the format has for it; see `widened`
     compact.run_optimize()
     return bytes(compact.serialize())
 

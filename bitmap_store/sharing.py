@@ -15,10 +15,14 @@ FACTORED_MIN = 3
 class Shared:
     """Which nodes are equal to one met before, and which composed ones are met more than once."""
 
-    def __init__(self) -> None:
+    def __init__(self, plans: Sequence[Plan]) -> None:
         self._seen: dict[tuple[Reading, Node], Node] = {}
         self._first: dict[int, tuple[Node, Node]] = {}
         self._several: dict[int, Node] = {}
+        self.plans = dict(zip(plans, _factored(plans), strict=True))
+        """For each plan one with the same users, in which common operands are nodes of their own."""
+        for plan in self.plans.values():
+            self._meet(plan.node, plan.reading)
 
     def first(self, node: Node) -> Node:
         """The first node that was met of those that equal this one."""
@@ -28,13 +32,6 @@ class Shared:
     def has(self, node: Node) -> bool:
         """Whether this node, the first of its kind, is met again."""
         return id(node) in self._several
-
-    def plans(self, plans: Sequence[Plan]) -> dict[Plan, Plan]:
-        """For each plan one with the same users, in which common operands are nodes of their own."""
-        factored = dict(zip(plans, self._factored(plans), strict=True))
-        for plan in factored.values():
-            self._meet(plan.node, plan.reading)
-        return factored
 
     def _meet(self, node: Node, reading: Reading) -> None:
         first = self._seen.setdefault((reading, node), node)
@@ -49,24 +46,25 @@ class Shared:
         for child in below:
             self._meet(child, reading)
 
-    def _factored(self, plans: Sequence[Plan]) -> list[Plan]:
-        """Plans in which operands that several intersections of a reading list together are one operand."""
-        listed = [(plan.reading, _operands(plan.node)) for plan in plans]
-        counts = Counter((reading, operand) for reading, operands in listed for operand in operands)
-        groups: dict[tuple[Reading, frozenset[tuple[bool, Node]]], list[int]] = defaultdict(list)
-        for i, (reading, operands) in enumerate(listed):
-            common = frozenset(operand for operand in operands if counts[reading, operand] >= FACTORED_MIN)
-            if len(common) > 1 and any(not negative for negative, _ in common):
-                groups[reading, common].append(i)
-        found = list(plans)
-        for (reading, common), members in groups.items():
-            if len(members) < FACTORED_MIN:
-                continue
-            core = _all_of([operand for operand in listed[members[0]][1] if operand in common])
-            for i in members:
-                rest = [operand for operand in listed[i][1] if operand not in common]
-                found[i] = Plan(reading, _all_of([(False, core), *rest]) if rest else core)
-        return found
+
+def _factored(plans: Sequence[Plan]) -> list[Plan]:
+    """Plans in which operands that several intersections of a reading list together are one operand."""
+    listed = [(plan.reading, _operands(plan.node)) for plan in plans]
+    counts = Counter((reading, operand) for reading, operands in listed for operand in operands)
+    groups: dict[tuple[Reading, frozenset[tuple[bool, Node]]], list[int]] = defaultdict(list)
+    for i, (reading, operands) in enumerate(listed):
+        common = frozenset(operand for operand in operands if counts[reading, operand] >= FACTORED_MIN)
+        if len(common) > 1 and any(not negative for negative, _ in common):
+            groups[reading, common].append(i)
+    found = list(plans)
+    for (reading, common), members in groups.items():
+        if len(members) < FACTORED_MIN:
+            continue
+        core = _all_of([operand for operand in listed[members[0]][1] if operand in common])
+        for i in members:
+            rest = [operand for operand in listed[i][1] if operand not in common]
+            found[i] = Plan(reading, _all_of([(False, core), *rest]) if rest else core)
+    return found
 
 
 def _operands(node: Node) -> list[tuple[bool, Node]]:

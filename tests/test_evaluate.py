@@ -1,6 +1,8 @@
 """Plans over sets of every shape: the evaluation does what Python's sets do, with CRoaring's calls and without,
 with packed words forced, forbidden, and as estimates decide."""
 
+from math import inf
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,8 +11,9 @@ from hypothesis.strategies import SearchStrategy
 from pyroaring import BitMap
 
 from bitmap_store import croaring
-from bitmap_store.bitmaps import bitmap_of
-from bitmap_store.evaluate import Evaluation
+from bitmap_store.bitmaps import bitmap_of, ids_of, packed, unpacked
+from bitmap_store.containers import Containers, widened
+from bitmap_store.evaluate import SHORT, Evaluation
 from bitmap_store.plan import (
     AllOf,
     AnyOf,
@@ -27,7 +30,8 @@ from bitmap_store.plan import (
     Tagged,
     Universe,
 )
-from bitmap_store.slices import stable_hash
+from bitmap_store.slices import SliceCache, stable_hash
+from bitmap_store.stopping import Stop, Stopped
 
 NOW, THEN = Reading(1, 2, 0), Reading(1, 1, 0)
 KEYS = 34  # more than a block of words
@@ -86,7 +90,7 @@ def meant(node: Node, reading: Reading) -> BitMap:
             return BitMap(users) & LEAVES.universes[reading]
         case Slice(seed, start, end):
             hashed = HASHES[seed]
-            return BitMap(np.flatnonzero((hashed >= start) & (hashed < end))) & LEAVES.universes[reading]
+            return bitmap_of(np.flatnonzero((hashed >= start) & (hashed < end))) & LEAVES.universes[reading]
         case AllOf(of, without):
             found = meant(of[0], reading).copy()
             for child in of:
@@ -97,10 +101,10 @@ def meant(node: Node, reading: Reading) -> BitMap:
         case AnyOf(of):
             return BitMap.union(BitMap(), *(meant(child, reading) for child in of))
         case AtLeastOf(count, of):
-            times = np.zeros(KEYS << 16, np.int64)
+            times = np.zeros(KEYS << 16, np.uint8)
             for child in of:
-                times[np.array(meant(child, reading), np.int64)] += 1
-            return BitMap(np.flatnonzero(times >= count))
+                times[ids_of(meant(child, reading))] += 1
+            return bitmap_of(np.flatnonzero(times >= count))
         case AsOf(then, child):
             return meant(child, then) & LEAVES.universes[reading]
     raise AssertionError(node)
@@ -138,20 +142,137 @@ def nodes() -> SearchStrategy[Node]:
 
 
 @pytest.fixture(params=[True, False], ids=["croaring", "pyroaring"])
-def _calls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not croaring.AVAILABLE and request.param:
+def calls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CRoaring's own calls, and what there is without them."""
+    if request.param and not croaring.AVAILABLE:
         pytest.skip("this build of pyroaring does not export CRoaring")
     monkeypatch.setattr(croaring, "AVAILABLE", request.param)
 
 
-@pytest.mark.usefixtures("_calls")
-@pytest.mark.parametrize("packed", [None, True, False])
-class TestEveryWay:
-    """The same answers every way there is."""
+WAYS = pytest.mark.parametrize("packed", [None, True, False], ids=["estimated", "words", "roaring"])
+"""By estimated costs, with packed words wherever there can be, without any."""
 
-    @given(node=nodes())
-    @settings(max_examples=60)
-    def test_users_and_size(self, packed: bool | None, node: Node) -> None:
-        plan, expected = Plan(NOW, node), meant(node, NOW)
-        assert Evaluation(LEAVES, packed=packed).users(plan) == expected
-        assert Evaluation(LEAVES, packed=packed).size(plan) == len(expected)
+
+@pytest.mark.usefixtures("calls")
+@WAYS
+@given(node=nodes())
+@settings(max_examples=40)
+def test_users_and_sizes(packed: bool | None, node: Node) -> None:
+    plan, expected = Plan(NOW, node), meant(node, NOW)
+    assert Evaluation(LEAVES, packed=packed).users(plan) == expected
+    assert Evaluation(LEAVES, packed=packed).size(plan) == len(expected)
+
+
+@pytest.mark.usefixtures("calls")
+@WAYS
+@given(node=nodes(), tag=st.integers(0, 10))
+@settings(max_examples=20)
+def test_within_other_users(packed: bool | None, node: Node, tag: int) -> None:
+    plan, within = Plan(NOW, node), LEAVES.sets[NOW][tag] | BitMap([1, (KEYS << 16) + 5])
+    expected = meant(node, NOW) & within
+    assert Evaluation(LEAVES, packed=packed).users(plan, within) == expected
+    assert Evaluation(LEAVES, packed=packed).size(plan, within) == len(expected)
+
+
+@WAYS
+@given(listed=st.lists(nodes(), min_size=1, max_size=3), tags=st.lists(st.integers(0, 10), min_size=3, max_size=3))
+@settings(max_examples=20)
+def test_sizes_of_plans_that_share(packed: bool | None, listed: list[Node], tags: list[int]) -> None:
+    """Plans with parts, and with operands, that others have too, at two readings."""
+    common = tuple(map(Tagged, tags))
+    listed += [AllOf((node, *common)) for node in listed] + [AllOf(common, (node,)) for node in listed]
+    plans = [Plan(reading, node) for node in listed for reading in (NOW, THEN)]
+    evaluation = Evaluation(LEAVES, packed=packed)
+    assert evaluation.sizes(plans) == [len(meant(plan.node, plan.reading)) for plan in plans]
+
+
+@given(
+    node=nodes(), first=st.sampled_from([0, 7, 65_536, 33 << 16, KEYS << 16]), limit=st.sampled_from([1, 9, 1 << 18])
+)
+@settings(max_examples=40)
+def test_the_first_users_from_an_id_on(node: Node, first: int, limit: int) -> None:
+    found = Evaluation(LEAVES).first_users(Plan(NOW, node), first, limit)
+    expected = ids_of(meant(node, NOW))
+    np.testing.assert_array_equal(found, expected[expected >= first][:limit])
+
+
+@given(node=nodes())
+def test_the_leaves_are_left_as_they_are(node: Node) -> None:
+    before = {reading: [each.copy() for each in sets] for reading, sets in LEAVES.sets.items()}
+    Evaluation(LEAVES).sizes([Plan(NOW, node), Plan(THEN, node)])
+    assert before == LEAVES.sets
+
+
+def test_equal_parts_are_looked_up_once() -> None:
+    part = AnyOf((Tagged(3), Tagged(4)))
+    LEAVES.asked.clear()
+    again = AnyOf((Tagged(3), Tagged(4)))
+    Evaluation(LEAVES).sizes(
+        [Plan(NOW, part), Plan(NOW, AllOf((again, Tagged(5)))), Plan(NOW, AllOf((again, Tagged(6))))]
+    )
+    assert sorted(node.tag for node in LEAVES.asked) == [3, 4, 5, 6]
+
+
+def test_nothing_is_asked_behind_an_empty_operand() -> None:
+    LEAVES.asked.clear()
+    assert Evaluation(LEAVES).size(Plan(NOW, AllOf((Tagged(9), Tagged(4)), (Tagged(5),)))) == 0
+    assert [node.tag for node in LEAVES.asked] == [9]
+
+
+def test_what_is_not_at_hand_costs_without_end() -> None:
+    class Cold(Given):
+        def known(self, node: Node, reading: Reading) -> BitMap | None:
+            return None if node == Tagged(4) else super().known(node, reading)
+
+    cold = Cold()
+    assert Evaluation(cold).cost([Plan(NOW, AnyOf((Tagged(3), Tagged(4))))]) == inf
+    assert Evaluation(cold).cost([Plan(NOW, Tagged(3))]) < SHORT
+    assert Evaluation(cold).cost([Plan(NOW, AllOf((Tagged(0), Tagged(3))))], 10) < SHORT
+    assert Tagged(4) not in cold.asked
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["words", "roaring"])
+def test_work_ends_at_the_next_step_once_that_is_asked_for(packed: bool) -> None:
+    stop = Stop()
+
+    class Asking(Given):
+        def leaf(self, node: Tagged | Range | Happened, reading: Reading) -> BitMap:
+            stop.ask()
+            return super().leaf(node, reading)
+
+    plan = Plan(NOW, AnyOf((AllOf((Tagged(3), Tagged(4))), AllOf((Tagged(4), Tagged(5))))))
+    with pytest.raises(Stopped):
+        Evaluation(Asking(), stop, packed=packed).size(plan)
+
+
+@pytest.mark.usefixtures("calls")
+@pytest.mark.parametrize("number", range(11))
+def test_wide_sets_are_the_same_sets(number: int) -> None:
+    original = LEAVES.sets[NOW][number]
+    wide = widened(original)
+    assert wide == original
+    assert len(wide) == len(original)
+    assert list(ids_of(wide)) == list(ids_of(original))
+    assert wide & LEAVES.sets[NOW][4] == original & LEAVES.sets[NOW][4]
+    assert LEAVES.sets[NOW][4] - wide == LEAVES.sets[NOW][4] - original
+    assert unpacked(packed(wide)) == original
+    assert packed(wide) == packed(original)
+    assert widened(wide) is wide
+
+
+def test_what_is_dense_is_widened() -> None:
+    gaps = BitMap(range(0, 1 << 20, 40)) | BitMap(range(1 << 21, 1 << 22, 40))
+    containers = Containers(widened(gaps))
+    assert containers.view(3, 16) is not None or not croaring.AVAILABLE
+    assert containers.view(15, 17) is None or not croaring.AVAILABLE
+    assert widened(gaps) == gaps
+    assert widened(BitMap([7])) == BitMap([7])
+
+
+def test_slices_are_kept_within_a_budget_and_grow() -> None:
+    slices, node = SliceCache(bytes_max=3 * 8192 + 64), Slice("a", 0, 1 << 31)
+    two = slices.ids(node, 2, Stop())
+    assert slices.ids(node, 1, Stop()) is two
+    assert slices.ids(node, 3, Stop()) == bitmap_of(np.flatnonzero(HASHES["a"][: 3 << 16] < 1 << 31))
+    slices.ids(Slice("b", 0, 1), 1, Stop())
+    assert slices.ids(node, 1, Stop()) is not two

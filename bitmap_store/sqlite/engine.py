@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -235,7 +236,7 @@ class SqliteStore:
     # ------------------------------------------------------------ verbs on plans
 
     async def _evaluated(
-        self, work: Callable[[Evaluation], T], plans: Sequence[Plan], within: int | None = None, *, long: bool = False
+        self, work: Callable[[Evaluation], T], plans: Sequence[Plan], within: float = inf, *, long: bool = False
     ) -> T:
         """What the work makes of an evaluation: at once where that is short and its leaves are at hand, else in
         a thread, which stops when the caller is cancelled. within: how many users the plans are asked about."""
