@@ -205,6 +205,11 @@ def _frozen(count: int) -> NDArray[np.uint8]:
     return frozen
 
 
+def is_sparse(bitmap: BitMap) -> bool:
+    """Whether so few are in that `widened` gives the set as it is."""
+    return not bitmap or len(bitmap) <= WIDE * ((bitmap.max() >> 16) + 1)
+
+
 def widened(bitmap: BitMap) -> BitMap:
     """The same set in the form that is combined fastest, for one that is kept and read often.
 
@@ -213,7 +218,7 @@ def widened(bitmap: BitMap) -> BitMap:
     given back as they are. Such a set must not be serialized but by `packed`, as Roaring knows no small container
     that is packed.
     """
-    if not croaring.AVAILABLE or len(bitmap) <= WIDE * ((bitmap.max() >> 16) + 1 if bitmap else 0):
+    if not croaring.AVAILABLE or is_sparse(bitmap):
         return bitmap
     containers = Containers(bitmap)
     keys = np.array(containers.keys, np.uint16)

@@ -133,6 +133,12 @@ def bitmap_of(ids: NDArray[np.uint32]) -> BitMap:
     return adopted(FREE.roaring_bitmap_of_ptr(len(ids), ids.ctypes.data))
 
 
+def ids_between(bitmap: BitMap, first: int, into: NDArray[np.uint32]) -> None:
+    """Fills `into` with as many members, ascending, from the one with the rank `first` on (0: the least)."""
+    if len(into):
+        FREE.roaring_bitmap_range_uint32_array(bitmap.raw_pointer, first, len(into), into.ctypes.data)
+
+
 def ranks_of(bitmap: BitMap, ids: NDArray[np.uint32]) -> NDArray[np.uint64]:
     """For each of ascending ids, how many members are at or below it; without the GIL."""
     found = np.empty(len(ids), np.uint64)

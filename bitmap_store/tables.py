@@ -193,11 +193,15 @@ class FragmentRow(SQLModel, table=True):
 
 
 class BaseRow(SQLModel, table=True):
-    """Up to which version the fragments of a tag hold its changes; no row: none are held."""
+    """Up to which version the fragments of a tag hold its changes; no row: none are held.
+
+    stamp: which fragments these are, another one whenever any are swapped; by it files of the cache are known.
+    """
 
     __tablename__ = "base"
     tag_id: int = Field(primary_key=True)
     version: int
+    stamp: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
 
 
 class AppliedRow(SQLModel, table=True):

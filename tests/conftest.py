@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.worlds import FoldingWorld, OracleWorld, StillClock, StoreWorld, World, copied
+from tests.worlds import CachedWorld, FoldingWorld, OracleWorld, StillClock, StoreWorld, World, copied
 
 settings.register_profile("quick", deadline=None, max_examples=100, stateful_step_count=12)
 settings.register_profile(
@@ -44,11 +44,19 @@ def folding_world(empty_store: Path, tmp_path: Path) -> Iterator[StoreWorld]:
     world.close()
 
 
-@pytest.fixture(params=["sqlite", "folded", "oracle"])
+@pytest.fixture
+def cached_world(empty_store: Path, tmp_path: Path) -> Iterator[StoreWorld]:
+    """A new store that folds and builds its cache after every write."""
+    world = CachedWorld(copied(empty_store, tmp_path / "cached"), StillClock())
+    yield world
+    world.close()
+
+
+@pytest.fixture(params=["sqlite", "folded", "cached", "oracle"])
 def world(request: pytest.FixtureRequest) -> World:
     """A new world on each engine."""
     if request.param == "oracle":
         return OracleWorld(StillClock())
-    name = "store_world" if request.param == "sqlite" else "folding_world"
-    found: StoreWorld = request.getfixturevalue(name)
+    names = {"sqlite": "store_world", "folded": "folding_world", "cached": "cached_world"}
+    found: StoreWorld = request.getfixturevalue(names[request.param])
     return found

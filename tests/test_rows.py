@@ -76,13 +76,13 @@ def test_fragments_hold_the_rows_of_their_shard_and_value(rows: Rows) -> None:
     assert len({(f.value, f.shard) for f in fragments}) == len(fragments)
     for fragment in fragments:
         assert {int(user) >> SHARD_BITS for user in unpacked(fragment.users)} == {fragment.shard}
-    assert same(in_order(TagBase(1, fragments).rows()), rows)
+    assert same(in_order(TagBase.of_fragments(1, fragments).rows()), rows)
 
 
 @given(some_rows(), st.lists(ids, max_size=5))
 def test_the_rows_of_some_users(rows: Rows, wanted: list[int]) -> None:
     users = bitmap_of(np.array([*wanted, *rows["user"][::2]], np.uint32))
-    found = in_order(TagBase(1, fragments_of(rows)).rows(users))
+    found = in_order(TagBase.of_fragments(1, fragments_of(rows)).rows(users))
     assert same(found, rows.take(np.isin(rows["user"], ids_of(users))))
 
 
@@ -98,7 +98,7 @@ def test_a_flipped_bit_of_a_fragment_is_an_error(rows: Rows, data: st.DataObject
     flipped[at // 8] ^= 1 << (at % 8)
     fields = {name: getattr(fragment, name) for name in Fragment.__slots__} | {part: bytes(flipped)}
     with pytest.raises(Damaged):
-        TagBase(1, [Fragment(**fields)])
+        TagBase.of_fragments(1, [Fragment(**fields)])
 
 
 @given(st.lists(ids), st.lists(ids))

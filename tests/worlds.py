@@ -375,6 +375,25 @@ class FoldingWorld(StoreWorld):
         return outcomes
 
 
+class CachedWorld(StoreWorld):
+    """A store that folds and builds its cache after every write, so that all answers come from mapped files."""
+
+    def apply_batch(self, batch: Batch) -> WriteResult:
+        result = super().apply_batch(batch)
+        self.build()
+        return result
+
+    def apply_together(self, batches: Sequence[Batch]) -> list[WriteResult | TagroarError]:
+        outcomes = super().apply_together(batches)
+        self.build()
+        return outcomes
+
+    def build(self) -> None:
+        """Folds, and builds the cache."""
+        self.run(self.store.fold(entries_max=0))
+        assert self.run(self.store.build_cache()) is not None
+
+
 # ---------------------------------------------------------------- directories
 
 

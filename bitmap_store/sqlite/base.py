@@ -4,15 +4,17 @@ Immutable once loaded, so any number of readings may use one. Selecting rows by 
 too, because the base and the changes since are selected from in the same way.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from bitmap_store.bitmaps import bitmap_of, checksum, ids_of, packed, unpacked
+from bitmap_store.croaring import AVAILABLE, ranks_of
 from bitmap_store.errors import Damaged
 from bitmap_store.plan import ANY_SPAN, Happened, Range, Tagged
 from bitmap_store.rows import (
@@ -32,6 +34,11 @@ from bitmap_store.values import NEVER
 SHARD_BITS = 20
 SPARSE = 64
 """So many ids a row, and sorting rows is cheaper than counting by id."""
+
+CONSTANT_BYTES = 256
+"""Encoded columns are shorter than this where each is one value."""
+ROW_BYTES = 24
+"""What a row takes in memory where some columns differ: two of them and the user."""
 
 Leaf = Tagged | Range | Happened
 
@@ -112,32 +119,139 @@ def fragments_of(rows: Rows) -> Iterator[Fragment]:
         )
 
 
-class ValueBase:
-    """The members of one value over all shards; a Table. Its columns are decoded when one is first asked for."""
+class ValueBase(ABC):
+    """The members of one value over all shards; a Table, whatever its columns come from."""
 
-    def __init__(self, value: int, fragments: Sequence[Fragment]) -> None:
-        self._parts = [_verified(fragment) for fragment in fragments]
-        self._encoded = [fragment.columns for fragment in fragments]
-        self._columns: dict[str, Column] | None = None
-        self._endings: tuple[Column, NDArray[np.uint32]] | None = None
+    __slots__ = ("ends_first", "value")
+
+    def __init__(self, value: int, ends_first: int) -> None:
         self.value = value
-        self.users = self._parts[0] if len(self._parts) == 1 else BitMap.union(*self._parts)
-        self.ends_first = min(fragment.ends_first for fragment in fragments)
+        self.ends_first = ends_first
+
+    @property
+    @abstractmethod
+    def users(self) -> BitMap:
+        """The members; must not be changed."""
+
+    @property
+    @abstractmethod
+    def length(self) -> int:
+        """The number of rows: that of the members, or more where users repeat (EVENT)."""
+
+    @abstractmethod
+    def varying(self) -> Collection[str]:
+        """The columns that are not one value; `user` is among them only where users repeat."""
+
+    @abstractmethod
+    def column(self, name: str) -> Column:
+        """One column, a value a row; a constant takes no memory."""
+
+    @abstractmethod
+    def part(self, name: str, places: NDArray[np.integer[Any]]) -> Column:
+        """One column at some rows."""
+
+    @abstractmethod
+    def endings(self) -> tuple[Column, NDArray[np.uint32]]:
+        """The expiries that are not never, ascending, and the user of each."""
 
     @property
     def ids(self) -> NDArray[np.uint32]:
         """The user of each row, ascending; with repeats for events."""
         return self.column("user")
 
+    def ended(self, moment: int) -> BitMap:
+        """The members of whom a membership has ended at `moment`."""
+        if moment < self.ends_first:
+            return BitMap()
+        moments, users = self.endings()
+        return bitmap_of(users[: np.searchsorted(moments, moment, "right")])
+
+    def alive(self, moment: int) -> BitMap:
+        """The members whose membership has not ended at `moment`; must not be changed. Not for EVENT."""
+        return self.users if moment < self.ends_first else self.users - self.ended(moment)
+
+    def next_end(self, moment: int) -> int:
+        """The first expiry after `moment`."""
+        if moment < self.ends_first:
+            return self.ends_first
+        moments, _ = self.endings()
+        at = int(np.searchsorted(moments, moment, "right"))
+        return int(moments[at]) if at < len(moments) else NEVER
+
+    def rows(self, wanted: BitMap | None = None) -> Rows:
+        """The rows of the wanted users, or of all."""
+        if wanted is None:
+            return Rows(self.length, {name: self.column(name) for name in NAMES})
+        inside = self.users & wanted
+        if not inside:
+            return rows_of(0)
+        users = ids_of(inside)
+        varying = self.varying()
+        if "user" in varying:
+            left = np.searchsorted(self.ids, users, "left")
+            counts = np.searchsorted(self.ids, users, "right") - left
+            places: NDArray[np.integer[Any]] = np.repeat(left - (np.cumsum(counts) - counts), counts)
+            places = places + np.arange(len(places))
+            users = np.repeat(users, counts)
+        else:
+            places = places_of(self.users, users) if varying else users  # which nothing is then taken from
+        columns = {
+            name: self.part(name, places) if name in varying else np.broadcast_to(self.column(name)[:1], len(users))
+            for name in NAMES
+            if name != "user"
+        }
+        return Rows(len(users), {"user": users, **columns})
+
+
+def places_of(members: BitMap, users: NDArray[np.uint32]) -> NDArray[np.integer[Any]]:
+    """Where each of ascending members stands among all."""
+    if AVAILABLE:
+        return ranks_of(members, users).view(np.int64) - 1
+    return np.searchsorted(ids_of(members), users)
+
+
+class FragmentValue(ValueBase):
+    """The members of one value from its fragments, in memory; columns are decoded when one is first asked for."""
+
+    __slots__ = ("_columns", "_encoded", "_endings", "_parts", "_users")
+
+    def __init__(self, value: int, fragments: Sequence[Fragment]) -> None:
+        super().__init__(value, min(fragment.ends_first for fragment in fragments))
+        self._parts = [_verified(fragment) for fragment in fragments]
+        self._encoded = [fragment.columns for fragment in fragments]
+        self._columns: dict[str, Column] | None = None
+        self._endings: tuple[Column, NDArray[np.uint32]] | None = None
+        self._users = self._parts[0] if len(self._parts) == 1 else BitMap.union(*self._parts)
+
+    @property
+    def users(self) -> BitMap:
+        """The members; must not be changed."""
+        return self._users
+
+    @property
+    def length(self) -> int:
+        """The number of rows."""
+        return len(self._decoded()["value"])
+
+    def varying(self) -> Collection[str]:
+        """The columns that are not one value."""
+        names = [name for name, column in self._decoded().items() if name != "user" and not is_constant(column)]
+        return ["user", *names] if self.length != len(self._users) else names
+
     def column(self, name: str) -> Column:
-        """One column, a value a row; a constant takes no memory."""
+        """One column, a value a row."""
         columns = self._decoded()
         if name == "user" and name not in columns:
-            ids = ids_of(self.users)
+            ids = ids_of(self._users)
             if not all(map(is_constant, tuple(columns.values()))):
                 columns[name] = ids  # it will be wanted beside the others again and again
             return ids
         return columns[name]
+
+    def part(self, name: str, places: NDArray[np.integer[Any]]) -> Column:
+        """One column at some rows."""
+        found: Column = self.column(name)[places]
+        return found
 
     def _decoded(self) -> dict[str, Column]:
         if self._columns is None:
@@ -146,30 +260,15 @@ class ValueBase:
                 for users, (_, columns) in zip(self._parts, pieces, strict=True):
                     columns.setdefault("user", ids_of(users))
             count = sum(rows for rows, _ in pieces)
-            self._columns = {
+            columns = {
                 name: joined_column([np.broadcast_to(columns[name], rows) for rows, columns in pieces], count)
                 for name in pieces[0][1]
             }
-            self._columns["value"] = np.broadcast_to(np.array([self.value], ROW["value"]), count)
+            self._columns = columns | {"value": np.broadcast_to(np.array([self.value], ROW["value"]), count)}
         return self._columns
 
-    def alive(self, moment: int) -> BitMap:
-        """The members whose membership has not ended at `moment`; must not be changed."""
-        if moment < self.ends_first:
-            return self.users
-        moments, users = self._ending()
-        ended = users[: np.searchsorted(moments, moment, "right")]
-        return self.users - bitmap_of(ended)
-
-    def next_end(self, moment: int) -> int:
-        """The first expiry after `moment`."""
-        if moment < self.ends_first:
-            return self.ends_first
-        moments, _ = self._ending()
-        at = int(np.searchsorted(moments, moment, "right"))
-        return int(moments[at]) if at < len(moments) else NEVER
-
-    def _ending(self) -> tuple[Column, NDArray[np.uint32]]:
+    def endings(self) -> tuple[Column, NDArray[np.uint32]]:
+        """The expiries that are not never, ascending, and the user of each."""
         if self._endings is None:
             expires = self.column("expires")
             finite = np.flatnonzero(expires != NEVER)
@@ -177,24 +276,10 @@ class ValueBase:
             self._endings = expires[finite], self.ids[finite]
         return self._endings
 
-    def rows(self, wanted: BitMap | None = None) -> Rows:
-        """The rows of the wanted users, or of all."""
-        columns = self._decoded()
-        if wanted is None:
-            return Rows(len(columns["value"]), {name: self.column(name) for name in NAMES})
-        inside = ids_of(self.users & wanted)
-        if not len(inside):
-            return rows_of(0)
-        if all(is_constant(column) for name, column in columns.items() if name != "user"):
-            rows = rows_of(len(inside))
-            for name, column in columns.items():
-                rows[name] = column[:1]
-            rows["user"] = inside
-            return rows
-        left = np.searchsorted(self.ids, inside, "left")
-        counts = np.searchsorted(self.ids, inside, "right") - left
-        at = np.repeat(left - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum()))
-        return Rows(len(columns["value"]), {name: self.column(name) for name in NAMES}).take(at)
+
+def _bytes_decoded(fragment: Fragment) -> int:
+    """About what the columns of a fragment take in memory: nothing where each is one value."""
+    return len(fragment.columns) + (ROW_BYTES * fragment.cardinality if len(fragment.columns) > CONSTANT_BYTES else 0)
 
 
 def _verified(fragment: Fragment) -> BitMap:
@@ -208,15 +293,46 @@ def _verified(fragment: Fragment) -> BitMap:
     return users
 
 
-class TagBase:
-    """All values of one tag as of `version`."""
+class Numbers(Protocol):
+    """An order of the members of a NUMBER or DATE tag by their numbers."""
 
-    def __init__(self, version: int, fragments: Iterable[Fragment]) -> None:
+    def within(self, low: int | None, high: int | None) -> BitMap:
+        """The users whose number lies in [low, high]; None is unbounded. Must not be changed."""
+
+
+class TagBase:
+    """All values of one tag as of `version`. stamp: which fragments it is of.
+
+    exclusive: it is known that no user has two of the values. private_bytes: about the memory that is not shared.
+    """
+
+    def __init__(
+        self,
+        version: int,
+        values: Mapping[int, ValueBase],
+        stamp: int = 0,
+        numbers: Numbers | None = None,
+        private_bytes: int = 0,
+        exclusive: bool = False,
+    ) -> None:
+        self.version = version
+        self.values = values
+        self.stamp = stamp
+        self.numbers = numbers
+        self.private_bytes = private_bytes
+        self.exclusive = exclusive
+
+    @classmethod
+    def of_fragments(cls, version: int, fragments: Iterable[Fragment], stamp: int = 0) -> "TagBase":
+        """The base that fragments hold; Damaged when one of them is not as it was written."""
         by_value: dict[int, list[Fragment]] = {}
+        size = 0
         for fragment in fragments:
             by_value.setdefault(fragment.value, []).append(fragment)
-        self.version = version
-        self.values = {value: ValueBase(value, parts) for value, parts in by_value.items()}
+            size += len(fragment.users) + _bytes_decoded(fragment)
+        return cls(
+            version, {value: FragmentValue(value, parts) for value, parts in by_value.items()}, stamp, None, size
+        )
 
     def rows(self, wanted: BitMap | None = None) -> Rows:
         """The rows of the wanted users, or of all; not in canonical order."""
@@ -235,6 +351,9 @@ class TagBase:
             return BitMap()
         if isinstance(leaf, Happened):
             return happened(leaf, moment, values)
+        if isinstance(leaf, Range) and self.numbers is not None and leaf.span == ANY_SPAN:
+            inside = self.numbers.within(leaf.low, leaf.high)
+            return inside if moment < values[0].ends_first else inside - values[0].ended(moment)
         if isinstance(leaf, Tagged) and leaf.span == ANY_SPAN:
             sets = [value.alive(moment) for value in values]
         else:

@@ -5,6 +5,7 @@ Any number of processes may have the directory open; `view` notices what the oth
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -30,7 +31,7 @@ from bitmap_store.evaluate import FIRST_IDS, SHORT, Evaluation
 from bitmap_store.expression import Expression, Match
 from bitmap_store.plan import Plan, Reading, Universe
 from bitmap_store.rows import Rows
-from bitmap_store.sqlite import definitions, tokens
+from bitmap_store.sqlite import cache, definitions, tokens
 from bitmap_store.sqlite.database import async_engine, migrate, read_connection, write_engine
 from bitmap_store.sqlite.exports import ExportColumn, Exporter
 from bitmap_store.sqlite.fold import ENTRIES_MAX, fold, version_at
@@ -118,7 +119,9 @@ class SqliteStore:
         migrate(settings.directory, self._engine)
         self._async_engine = async_engine(settings.directory)
         self._connection = read_connection(settings.directory)
-        self._memberships = Memberships(self._connection, settings.cache_bytes_max)
+        self._memberships = Memberships(
+            self._connection, settings.cache_bytes_max, files=cache.directory_of(settings.directory)
+        )
         self._lanes = Lanes()
         self._names = Names(self._connection, self._memberships.lock)
         self._data_version = -1
@@ -440,6 +443,17 @@ class SqliteStore:
         return await asyncio.to_thread(
             fold, self.settings.directory, self._connection, self.writer, self.settings.retention, entries_max
         )
+
+    async def build_cache(self, stale_max: float = 0.0) -> cache.Built | None:
+        """Makes the files of the cache that are missing; None while other bulk work goes on. See `cache.build`."""
+
+        def build() -> cache.Built | None:
+            with closing(read_connection(self.settings.directory)) as connection:
+                return cache.build_alone(self.settings.directory, connection, stale_max)
+
+        built = await asyncio.to_thread(build)
+        self._memberships.look_for_files()
+        return built
 
     # ------------------------------------------------------------ jobs
 

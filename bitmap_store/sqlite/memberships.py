@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Lock, RLock
 
 from pyroaring import BitMap
@@ -18,7 +19,8 @@ from bitmap_store.bitmaps import checksum, unpacked
 from bitmap_store.errors import Damaged, Stale
 from bitmap_store.plan import ANY_SPAN, Reading, Tagged, Universe
 from bitmap_store.rows import Rows, decode, in_order, joined
-from bitmap_store.sqlite.base import Fragment, Leaf, TagBase
+from bitmap_store.sqlite.base import Leaf, TagBase
+from bitmap_store.sqlite.bases import Bases
 from bitmap_store.sqlite.layers import Change, Layer, covered, grown, members_in, merged, rows_in
 from bitmap_store.sqlite.leaves import KnownLeaf, LeafCache
 
@@ -88,9 +90,16 @@ class Memberships:
     """Who has which tag at which version; the leaves of evaluation.
 
     `lock` guards the log entries and the read connection; it is held for look-ups, never for a commit.
+    cache_bytes_max: of evaluated leaves, and again of bases that are not mapped. files: the directory of mapped ones.
     """
 
-    def __init__(self, connection: sqlite3.Connection, cache_bytes_max: int, tail_max: int = TAIL_MAX) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        cache_bytes_max: int,
+        tail_max: int = TAIL_MAX,
+        files: Path | None = None,
+    ) -> None:
         self.lock = RLock()
         self.version = 0
         self._folds = 0
@@ -99,6 +108,7 @@ class Memberships:
         self._tags: dict[int, TagState] = {}
         self._provisional: dict[int, set[int]] = {}
         self._cache = LeafCache(cache_bytes_max)
+        self._bases = Bases(connection, cache_bytes_max, files)
 
     # ------------------------------------------------------------ the log
 
@@ -115,10 +125,18 @@ class Memberships:
 
     def _forget_old_bases(self) -> None:
         """Lets go of bases that have been brought up to date in the file, so that log entries can be too."""
-        for tag, version in self._connection.execute("SELECT tag_id, version FROM base"):
+        for tag, stamp in self._connection.execute("SELECT tag_id, stamp FROM base"):
             state = self._tags.get(tag)
-            if state is not None and state.standing is not None and state.standing.base.version < version:
+            if state is not None and state.standing is not None and state.standing.base.stamp != stamp:
                 state.standing = None
+
+    def look_for_files(self) -> None:
+        """Lets go of bases in memory for which there is a file by now; the next reading maps that."""
+        with self.lock:
+            for tag, state in self._tags.items():
+                base = None if state.standing is None else state.standing.base
+                if base is not None and base.private_bytes and self._bases.is_mappable(tag, base.stamp):
+                    state.standing = None
 
     def _read_log(self, version: int) -> None:
         """Learns of the changes up to a version; of tags that were never asked for the file keeps them."""
@@ -202,7 +220,10 @@ class Memberships:
     def _standing(self, tag: int) -> Standing:
         state = self._tags.get(tag)
         standing = None if state is None else state.standing
-        return self._load(tag) if standing is None else standing
+        if standing is None:
+            return self._load(tag)
+        self._bases.used(tag, standing.base)
+        return standing
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
@@ -218,15 +239,18 @@ class Memberships:
                 self._connection.execute("COMMIT")
 
     def _load(self, tag: int) -> Standing:
-        """Reads the base of a tag, together with the log that belongs to it."""
+        """Takes the base of a tag, together with the log that belongs to it."""
+        with self.lock:
+            _, stamp = self._bases.stamp(tag)
+        base = self._bases.mapped(tag, stamp)  # which may take a while, and holds nobody else back
         with self._snapshot():
-            found = self._connection.execute("SELECT version FROM base WHERE tag_id = ?", (tag,)).fetchone()
-            fragments = self._connection.execute(
-                "SELECT value_id, shard, cardinality, ends_first, checksum, users, columns FROM fragment "
-                "WHERE tag_id = ? AND staged = 0 ORDER BY value_id, shard",
-                (tag,),
-            )
-            base = TagBase(found[0] if found else 0, (Fragment(*row) for row in fragments))
+            _, now = self._bases.stamp(tag)
+            if now != stamp:  # swapped meanwhile
+                base = self._bases.mapped(tag, now)
+            if base is None:
+                base = self._bases.read(tag)
+            for other in self._bases.admit(tag, base):
+                self._tags[other].standing = None
             state = self._tags.get(tag)
             if state is None:
                 state = self._tags[tag] = self._state_since(tag, base.version)

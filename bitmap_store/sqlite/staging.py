@@ -4,6 +4,7 @@ Imports and folds both work this way. While they do, they hold the lock of bulk 
 moves a base; users written meanwhile stay in the log, which readings apply over any base.
 """
 
+import secrets
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,14 +35,24 @@ def drop_staged(transaction: Transaction) -> None:
     transaction.raw.execute("DELETE FROM fragment WHERE staged = 1")
 
 
-def swap(transaction: Transaction, tag: int, shards: NDArray[np.uint32], version: int) -> None:
-    """Puts the staged fragments of a tag in the place of those in the shards; they hold its log up to `version`."""
+def new_stamp() -> int:
+    """A stamp that no base has had."""
+    return 1 + secrets.randbits(62)
+
+
+def swap(
+    transaction: Transaction, tag: int, shards: NDArray[np.uint32], version: int, stamp: int | None = None
+) -> None:
+    """Puts the staged fragments of a tag in the place of those in the shards; they hold its log up to `version`.
+
+    stamp: the one under which a file of the cache holds the fragments as they are then; None: there is no file yet.
+    """
     transaction.raw.executemany(
         "DELETE FROM fragment WHERE tag_id = ? AND staged = 0 AND shard = ?", ((tag, int(shard)) for shard in shards)
     )
     transaction.raw.execute("UPDATE fragment SET staged = 0 WHERE tag_id = ? AND staged = 1", (tag,))
     transaction.raw.execute(
-        "INSERT INTO base (tag_id, version) VALUES (?, ?) "
-        "ON CONFLICT (tag_id) DO UPDATE SET version = excluded.version",
-        (tag, version),
+        "INSERT INTO base (tag_id, version, stamp) VALUES (?, ?, ?) "
+        "ON CONFLICT (tag_id) DO UPDATE SET version = excluded.version, stamp = excluded.stamp",
+        (tag, version, stamp or new_stamp()),
     )

@@ -1,0 +1,102 @@
+"""The bases of tags: mapped from the cache, where their files are; else read from fragments, within a budget of bytes.
+
+Which base a tag has is told by its stamp, new with every swap of fragments. What the log says on top is in
+`memberships.py`; how the files come about, in `cache.py`.
+"""
+
+import logging
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from bitmap_store.croaring import AVAILABLE
+from bitmap_store.sqlite.base import Fragment, TagBase
+from bitmap_store.sqlite.sections import Unusable
+from bitmap_store.sqlite.tag_files import open_tag
+
+T = TypeVar("T")
+_FRAGMENT = "SELECT value_id, shard, cardinality, ends_first, checksum, users, columns FROM fragment"
+
+
+class Bases:
+    """Where a process gets bases from. bytes_max: of those from fragments, which it holds alone.
+
+    directory: that of the files; None, or a build of pyroaring that exports too little: none are used.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, bytes_max: int, directory: Path | None) -> None:
+        self._connection = connection
+        self._bytes_max = bytes_max
+        self._directory = directory if AVAILABLE else None
+        self._private: OrderedDict[int, int] = OrderedDict()
+
+    def stamp(self, tag: int) -> tuple[int, int]:
+        """Up to which version the fragments of a tag hold its log, and their stamp; 0 and 0 where there are none."""
+        found = self._connection.execute("SELECT version, stamp FROM base WHERE tag_id = ?", (tag,)).fetchone()
+        return found or (0, 0)
+
+    def mapped(self, tag: int, stamp: int) -> TagBase | None:
+        """The base in its file, if that is there and intact. Costs a read of the file; needs no lock."""
+        if self._directory is None or not stamp:
+            return None
+        path = tag_file(self._directory, tag, stamp)
+        return opened(path, partial(open_tag, path, stamp))
+
+    def is_mappable(self, tag: int, stamp: int) -> bool:
+        """Whether there is a file for the base."""
+        return self._directory is not None and tag_file(self._directory, tag, stamp).exists()
+
+    def read(self, tag: int) -> TagBase:
+        """The base from the fragments; of one moment only inside a transaction. Damaged if they are."""
+        version, stamp = self.stamp(tag)
+        return TagBase.of_fragments(version, fragments(self._connection, tag), stamp)
+
+    def admit(self, tag: int, base: TagBase) -> Iterable[int]:
+        """Takes a base into account that is now at hand; the tags whose bases have to be let go for it."""
+        self._private.pop(tag, None)
+        if base.private_bytes:
+            self._private[tag] = base.private_bytes
+        released = []
+        while len(self._private) > 1 and sum(self._private.values()) > self._bytes_max:
+            released.append(self._private.popitem(last=False)[0])
+        return released
+
+    def used(self, tag: int, base: TagBase) -> None:
+        """Remembers that a base was asked for."""
+        if base.private_bytes and tag in self._private:
+            self._private.move_to_end(tag)
+
+
+def opened(path: Path, read: Callable[[], T]) -> T | None:
+    """What is in a file of the cache; None when it is not there. A damaged one is taken away, to be made again."""
+    if not path.exists():
+        return None
+    try:
+        return read()
+    except Unusable as error:
+        logging.getLogger(__name__).warning("a file of the cache is to be made again: %s", error)
+        path.unlink(missing_ok=True)
+        return None
+
+
+def fragments(connection: sqlite3.Connection, tag: int) -> Iterator[Fragment]:
+    """The fragments of a tag in order of value and shard."""
+    rows = connection.execute(f"{_FRAGMENT} WHERE tag_id = ? AND staged = 0 ORDER BY value_id, shard", (tag,))
+    return (Fragment(*row) for row in rows)
+
+
+def fragments_to_be(connection: sqlite3.Connection, tag: int, shards: Iterable[int]) -> Iterator[Fragment]:
+    """The fragments of a tag as they will be once the staged ones of the shards have taken their places."""
+    taken = set(map(int, shards))
+    rows = connection.execute(f"{_FRAGMENT} WHERE tag_id = ? AND staged = 1 ORDER BY value_id, shard", (tag,))
+    found = [Fragment(*row) for row in rows]
+    found += [fragment for fragment in fragments(connection, tag) if fragment.shard not in taken]
+    return iter(sorted(found, key=lambda fragment: (fragment.value, fragment.shard)))
+
+
+def tag_file(directory: Path, tag: int, stamp: int) -> Path:
+    """The file of a base."""
+    return directory / f"tag.{tag}.{stamp:x}"

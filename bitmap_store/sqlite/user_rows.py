@@ -1,0 +1,199 @@
+"""Rows per user: for each dense id the values it has, as codes one after the other, in a file that all processes map.
+
+What bitmaps answer value by value is answered here user by user: profiles, and small audiences by many values.
+A row is what the bases said whose stamps it names; a tag whose base has moved on is not asked here.
+"""
+
+import zlib
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pyroaring import BitMap
+
+from bitmap_store.bitmaps import ids_of
+from bitmap_store.croaring import ids_between, ranks_of
+from bitmap_store.sqlite.base import TagBase
+from bitmap_store.sqlite.sections import Sections, SectionsWriter, Unusable
+
+BLOCK_BITS = 16
+"""Users are worked on in blocks: so many bits of an id and a code fit one number of 32 bits, which sorts fastest."""
+THIN = 32
+"""Values with fewer members than this a block are sorted all at once, not block by block."""
+THREADS = 2
+GATHERED = 1 << 13
+"""Users whose rows are counted at a time, so that what is gathered stays in the processor's cache."""
+
+TAG = np.dtype([("tag", "<i8"), ("stamp", "<u8"), ("first", "<u4"), ("codes", "<u4"), ("members", "<u8")])
+
+
+# ---------------------------------------------------------------- writing
+
+
+def write_rows(path: Path, bases: Mapping[int, TagBase]) -> None:
+    """Writes the rows that the bases of tags say. O(memberships), most of it a sort of each block of users."""
+    tags = np.zeros(len(bases), TAG)
+    sets: list[BitMap] = []
+    values: list[int] = []
+    for place, (tag, base) in enumerate(bases.items()):
+        found = [value.users for value in base.values.values()]
+        tags[place] = tag, base.stamp, len(sets), len(found), sum(map(len, found))
+        values.extend(base.values)
+        sets.extend(found)
+    blocks = _Blocks(sets)
+    counts: list[NDArray[np.integer[Any]]] = []
+    with SectionsWriter(path) as file:
+        file.name("checksums", file.stream("codes", blocks.code_type, _codes(blocks, counts)))
+        offsets = np.zeros(sum(map(len, counts)) + 1, np.int64)
+        np.cumsum(np.concatenate([*counts, np.zeros(0, np.int64)]), out=offsets[1:])
+        file.name("offsets", offsets)
+        file.name("blocks", blocks.present)
+        file.name("values", np.array(values, np.int32))
+        file.name("tags", tags)
+        file.finish({})
+
+
+def _codes(blocks: "_Blocks", counts: list[NDArray[np.integer[Any]]]) -> Iterator[NDArray[Any]]:
+    """The codes of each block in turn; how many each user has is added to `counts`."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        ahead: deque[Future[tuple[NDArray[Any], NDArray[np.integer[Any]]]]] = deque()
+        for block in blocks.present.tolist():
+            ahead.append(pool.submit(blocks.rows, block))
+            if len(ahead) > THREADS:
+                codes, sizes = ahead.popleft().result()
+                counts.append(sizes)
+                yield codes
+        for following in ahead:
+            codes, sizes = following.result()
+            counts.append(sizes)
+            yield codes
+
+
+class _Blocks:
+    """The members of all values, ready to be turned into the rows of one block of users after the other."""
+
+    def __init__(self, sets: Sequence[BitMap]) -> None:
+        count = (max((members.max() for members in sets if members), default=-1) >> BLOCK_BITS) + 1
+        wide = len(sets) > 1 << 16
+        self.code_type: np.dtype[Any] = np.dtype("<u4" if wide else "<u2")
+        self._key_type: np.dtype[Any] = np.dtype("<u8" if wide else "<u4")
+        self._code_bits = 32 if wide else 16
+        self._dense = [code for code, members in enumerate(sets) if len(members) >= THIN * count]
+        self._sets = sets
+        ends = (np.arange(count, dtype=np.int64) + 1 << BLOCK_BITS) - 1
+        self._ranks = np.zeros((len(self._dense), count + 1), np.int64)
+        for place, code in enumerate(self._dense):
+            self._ranks[place, 1:] = ranks_of(sets[code], ends.astype(np.uint32))
+        dense = set(self._dense)
+        thin = [
+            ids_of(members).astype(np.uint64) << np.uint64(32) | np.uint64(code)
+            for code, members in enumerate(sets)
+            if code not in dense
+        ]
+        self._thin = np.sort(np.concatenate(thin)) if thin else np.zeros(0, np.uint64)
+        starts = np.arange(count, dtype=np.uint64) << np.uint64(32 + BLOCK_BITS)
+        self._thin_cuts = np.append(np.searchsorted(self._thin, starts), len(self._thin))
+        self.present = np.flatnonzero(np.diff(self._ranks).any(axis=0) | (np.diff(self._thin_cuts) > 0))
+        """The blocks that have any members."""
+
+    def rows(self, block: int) -> tuple[NDArray[Any], NDArray[np.integer[Any]]]:
+        """The codes of the block's users, user by user, and how many each has."""
+        first = self._ranks[:, block]
+        sizes = self._ranks[:, block + 1] - first
+        starts = np.concatenate([[0], np.cumsum(sizes)]).tolist()
+        thin = self._thin[self._thin_cuts[block] : self._thin_cuts[block + 1]]
+        ids = np.empty(starts[-1], np.uint32)
+        for place, rank in enumerate(first.tolist()):
+            ids_between(self._sets[self._dense[place]], rank, ids[starts[place] : starts[place + 1]])
+        bits = self._key_type.type(self._code_bits)
+        keys = np.empty(len(ids) + len(thin), self._key_type)
+        dense = keys[: len(ids)]
+        np.bitwise_and(ids, np.uint32((1 << BLOCK_BITS) - 1), out=dense, casting="same_kind")
+        np.left_shift(dense, bits, out=dense)
+        dense |= np.repeat(np.array(self._dense, self._key_type), sizes)
+        users = (thin >> np.uint64(32)) & np.uint64((1 << BLOCK_BITS) - 1)
+        keys[len(ids) :] = (users << np.uint64(bits)) | (thin & np.uint64((1 << 32) - 1))
+        keys.sort()
+        counts = np.bincount((keys >> bits).astype(np.int64), minlength=1 << BLOCK_BITS)
+        return keys.astype(self.code_type), counts  # the upper bits fall away
+
+
+# ---------------------------------------------------------------- reading
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """The codes of one tag, from `first` on, in the order of its values; of the base with this stamp."""
+
+    stamp: int
+    first: int
+    count: int
+    members: int
+
+
+class UserRows:
+    """The rows in a file."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises Unusable. The codes are verified block by block, when they are first read."""
+        file = Sections(path)
+        self._path = path
+        self._codes = file.named("codes")
+        self._checksums = file.named("checksums")
+        self._verified = np.zeros(len(self._checksums), np.bool_)
+        self._offsets = file.named("offsets")
+        self.values: NDArray[np.int32] = file.named("values")
+        self.tags = {
+            int(row["tag"]): Codes(*(int(row[name]) for name in ("stamp", "first", "codes", "members")))
+            for row in file.named("tags")
+        }
+        self._blocks = np.full(1 << 32 - BLOCK_BITS, -1, np.int64)  # the place of each block among those there are
+        blocks = file.named("blocks")
+        self._blocks[blocks] = np.arange(len(blocks))
+        self.memberships = len(self._codes)
+
+    def codes_of(self, users: NDArray[np.uint32]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """The codes of ascending users one after the other, and how many each has. Raises Unusable."""
+        blocks = self._blocks[users >> BLOCK_BITS]
+        inside = blocks >= 0
+        everyone = bool(inside.all())
+        if not everyone:
+            blocks, users = blocks[inside], users[inside]
+        self._verify(blocks)
+        rows = (blocks << BLOCK_BITS) + (users & ((1 << BLOCK_BITS) - 1))
+        starts = self._offsets[rows]
+        sizes = self._offsets[rows + 1] - starts
+        places = np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
+        places += np.arange(len(places))
+        codes = self._codes[places]
+        if everyone:
+            return codes, sizes
+        counts = np.zeros(len(inside), np.int64)
+        counts[inside] = sizes
+        return codes, counts
+
+    def _verify(self, blocks: NDArray[np.int64]) -> None:
+        """Sees to it that blocks are as they were written."""
+        if self._verified[blocks].all():
+            return
+        for block in np.unique(blocks[~self._verified[blocks]]).tolist():
+            start, end = self._offsets[[block << BLOCK_BITS, block + 1 << BLOCK_BITS]].tolist()
+            if zlib.crc32(self._codes[start:end].data) != self._checksums[block]:
+                raise Unusable(f"{self._path.name} does not match its checksum")
+            self._verified[block] = True
+
+    def count(self, users: NDArray[np.uint32]) -> NDArray[np.integer[Any]]:
+        """How many of ascending users have each code. O(their memberships), on several threads. Raises Unusable."""
+
+        def counted(start: int) -> NDArray[np.integer[Any]]:
+            codes, _ = self.codes_of(users[start : start + GATHERED])
+            return np.bincount(codes, minlength=len(self.values))
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            parts = pool.map(counted, range(0, len(users), GATHERED))
+            return sum(parts, np.zeros(len(self.values), np.int64))
