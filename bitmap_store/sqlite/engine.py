@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -21,12 +22,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import func, select
 
 from bitmap_store.bind import Binder
-from bitmap_store.bitmaps import ids_of, packed
+from bitmap_store.bitmaps import ids_between, ids_of, packed
 from bitmap_store.catalog import NO_VALUES, Catalog, ValueTable
 from bitmap_store.clock import Clock
 from bitmap_store.definitions import TagChange, TagDefinition
 from bitmap_store.errors import Invalid, NotFound, Stale
-from bitmap_store.evaluate import cardinality, evaluate
+from bitmap_store.evaluate import FIRST_IDS, SHORT, Evaluation
 from bitmap_store.expression import Expression, Match
 from bitmap_store.plan import Plan, Reading, Universe
 from bitmap_store.rows import Rows
@@ -42,6 +43,7 @@ from bitmap_store.sqlite.summaries import summary_of
 from bitmap_store.sqlite.tokens import TokenInfo
 from bitmap_store.sqlite.work import Workers
 from bitmap_store.sqlite.writer import Transaction, Writer
+from bitmap_store.stopping import Lanes
 from bitmap_store.store import Page, ProfileFacts, Summary
 from bitmap_store.tables import JobRow
 from bitmap_store.values import (
@@ -59,6 +61,8 @@ from bitmap_store.values import (
 )
 
 STREAM_BLOCK = 1 << 17
+BREAKDOWN_SPLIT = 64
+"""From so many keys on a breakdown is shared among threads."""
 POLL_SECONDS = 0.1
 T = TypeVar("T")
 
@@ -122,6 +126,7 @@ class SqliteStore:
         self._memberships = Memberships(
             self._connection, settings.cache_bytes_max, settings.tail_max, cache.directory_of(settings.directory)
         )
+        self._lanes = Lanes()
         self._names = Names(self._connection, self._memberships.lock)
         self._data_version = -1
         self._catalog = Catalog(version=-1)
@@ -142,6 +147,7 @@ class SqliteStore:
     async def close(self) -> None:
         """Finishes waiting writes and lets go of the file."""
         await self._workers.close()
+        self._lanes.close()
         await asyncio.to_thread(self.writer.close)
         await self._async_engine.dispose()
         self._engine.dispose()
@@ -236,44 +242,64 @@ class SqliteStore:
 
     # ------------------------------------------------------------ verbs on plans
 
+    async def _evaluated(
+        self, work: Callable[[Evaluation], T], plans: Sequence[Plan], within: float = inf, *, long: bool = False
+    ) -> T:
+        """What the work makes of an evaluation: at once where that is short and its leaves are at hand, else in
+        a thread, which stops when the caller is cancelled. within: how many users the plans are asked about."""
+        evaluation = Evaluation(self._memberships)
+        if evaluation.cost(plans, within) < SHORT:
+            return work(evaluation)
+        return await self._lanes.run(lambda stop: work(Evaluation(self._memberships, stop)), long=long)
+
     async def count(self, plans: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.count`."""
-
-        def sizes() -> list[int]:
-            known = {plan: cardinality(plan.node, plan.reading, self._memberships) for plan in dict.fromkeys(plans)}
-            return [known[plan] for plan in plans]
-
-        return await asyncio.to_thread(sizes)
+        return await self._evaluated(lambda evaluation: evaluation.sizes(plans), plans)
 
     async def _members(self, plan: Plan) -> BitMap:
-        return await asyncio.to_thread(evaluate, plan.node, plan.reading, self._memberships)
+        return await self._evaluated(lambda evaluation: evaluation.users(plan), [plan])
 
     async def breakdown(self, plan: Plan, keys: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.breakdown`."""
 
-        def sizes() -> list[int]:
-            users = evaluate(plan.node, plan.reading, self._memberships)
-            return [users.intersection_cardinality(evaluate(key.node, key.reading, self._memberships)) for key in keys]
+        def sizes(users: BitMap, some: Sequence[Plan], evaluation: Evaluation) -> list[int]:
+            return [evaluation.size(key, users) for key in some]
 
-        return await asyncio.to_thread(sizes)
+        if len(keys) < BREAKDOWN_SPLIT:
+            return await self._evaluated(lambda each: sizes(each.users(plan), keys, each), [plan, *keys])
+        users = await self._members(plan)
+        found = [0] * len(keys)
+
+        async def split(first: int) -> None:
+            some = keys[first :: self._lanes.width]
+            found[first :: self._lanes.width] = await self._lanes.run(
+                lambda stop: sizes(users, some, Evaluation(self._memberships, stop)), long=True
+            )
+
+        await asyncio.gather(*map(split, range(self._lanes.width)))
+        return found
 
     async def page(self, plan: Plan, after: int | None, limit: int) -> Page:
-        """See `BitmapStore.page`."""
-        users = await self._members(plan)
-        start = 0 if after is None else users.rank(after)
-        found = tuple(users[start : start + limit])
-        return Page(found, start + len(found) < len(users))
+        """See `BitmapStore.page`. Looks at ever wider ranges of ids until it has enough, and at nothing else."""
+        first = 0 if after is None else after + 1
+        found = await self._evaluated(lambda each: each.first_users(plan, first, limit + 1), [plan], FIRST_IDS)
+        return Page(tuple(found[:limit].tolist()), len(found) > limit)
 
     async def contains(self, plans: Sequence[Plan], users: Sequence[int]) -> list[list[bool]]:
         """See `BitmapStore.contains`."""
-        sets = [await self._members(plan) for plan in plans]
-        return [[user in members for members in sets] for user in users]
+        asked = BitMap(users)
+
+        def matrix(evaluation: Evaluation) -> list[list[bool]]:
+            sets = [evaluation.users(plan, asked) for plan in plans]
+            return [[user in members for members in sets] for user in users]
+
+        return await self._evaluated(matrix, plans, len(asked))
 
     async def stream(self, plan: Plan) -> AsyncIterator[NDArray[np.uint32]]:
         """See `BitmapStore.stream`."""
-        users = ids_of(await self._members(plan))
+        users = await self._members(plan)
         for start in range(0, len(users), STREAM_BLOCK):
-            yield users[start : start + STREAM_BLOCK]
+            yield ids_between(users, start, start + STREAM_BLOCK)
 
     async def summarise(self, plan: Plan, tag: Tag, quantiles: Sequence[float] = (), bins: int = 0) -> Summary:
         """See `BitmapStore.summarise`."""
@@ -338,7 +364,7 @@ class SqliteStore:
             self._names,
             lambda tag, some: self._alive(tag, plan.reading, some),
             self._facts(plan.reading),
-            lambda other: evaluate(other.node, other.reading, self._memberships),
+            lambda other: Evaluation(self._memberships).users(other),
             lambda tag: self._values.get(tag.id, NO_VALUES),
         )
         return len(users), exporter.batches(users, columns)

@@ -17,7 +17,7 @@ from pyroaring import BitMap
 
 from bitmap_store.bitmaps import checksum, unpacked
 from bitmap_store.errors import Damaged, Stale
-from bitmap_store.plan import ANY_SPAN, Reading, Tagged
+from bitmap_store.plan import ANY_SPAN, Reading, Tagged, Universe
 from bitmap_store.rows import Rows, decode, in_order, joined
 from bitmap_store.sqlite.base import Leaf, TagBase
 from bitmap_store.sqlite.bases import Bases
@@ -422,6 +422,17 @@ class Memberships:
                 until = min(until, ends)
         self._cache.keep(node, KnownLeaf(stamp, users, moment, until), earlier.stamp if earlier else None)
         return users
+
+    def known(self, node: Leaf | Universe, reading: Reading) -> BitMap | None:
+        """What `leaf` or `universe` gives, where it is at hand; None where it would have to be made."""
+        leaf = Tagged(-reading.entity) if isinstance(node, Universe) else node
+        state = self._tags.get(leaf.tag)
+        standing = None if state is None else state.standing
+        if standing is None or reading.version < standing.floor:
+            return None
+        if not standing.entries and not standing.layers and _held_by(standing.base, leaf, reading.moment):
+            return standing.base.members(leaf, reading.moment)
+        return self._cache.find(leaf, self._stamp(leaf.tag, standing, reading.version), reading.moment)
 
     def rows(self, tag: int, version: int, users: BitMap | None = None) -> Rows:
         """The rows of these users (or of all) at a version, expired ones included, in canonical order."""
