@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import signal
 import sys
+from itertools import product
 from pathlib import Path
 
 from benchmarks.figures import BEGIN, HEAD, ORDER, RESULTS, ROOT, Run, keep, machine, read, table, written_into
@@ -20,6 +21,11 @@ def number(text: str) -> int:
     """A number such as 300k or 10m."""
     factor = SUFFIXES.get(text[-1:].lower(), 1)
     return int(float(text[:-1] if factor > 1 else text) * factor)
+
+
+def numbers(text: str) -> list[int]:
+    """Numbers with commas between them."""
+    return [number(part) for part in text.split(",")]
 
 
 def described(name: str) -> str:
@@ -38,7 +44,7 @@ def options() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("benchmarks", nargs="*", choices=[*ORDER, "all", "table", []], metavar="BENCHMARK")
-    parser.add_argument("--users", type=number, default=1_000_000, help="such as 300k or 10m; 1m unless given")
+    parser.add_argument("--users", type=numbers, default=[1_000_000], help="such as 300k, or 1m,10m; 1m unless given")
     parser.add_argument("--tags", type=int, default=TAGS)
     parser.add_argument("--values", type=int, default=VALUES)
     parser.add_argument("--seed", type=int, default=1)
@@ -63,16 +69,15 @@ def main() -> None:
     given = options()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers are stopped, too
     names = ORDER if "all" in given.benchmarks else [name for name in given.benchmarks if name != "table"]
-    runs = []
     if names:
         about = machine()
         print(f"{about}\n{directory()}", file=sys.stderr)
         print(HEAD, end="", flush=True)
-    for name in names:
-        world = World(given.users, given.tags, given.values, given.seed)
-        run = Run(name, given.users, about)
+    unusual = (given.tags, given.values) != (TAGS, VALUES)
+    for name, users in product(names, given.users):
+        world = World(users, given.tags, given.values, given.seed)
+        run = Run(name, users, f"{given.values} values" if unusual else "", about)
         asyncio.run(importlib.import_module(f"benchmarks.{name}").measure(run, world))
-        runs.append(run)
         if given.keep:
             keep([run])
     if "table" in given.benchmarks:

@@ -66,14 +66,14 @@ class Figure:
         what = {"ours": f" {self.unit}", "ratio": " ×", "faster": " × faster"}[self.compares]
         return f"{self.sign} {short(self.bound)}{what}"
 
-    def row(self, users: int) -> str:
-        """The line of the table."""
+    def row(self, where: str) -> str:
+        """The line of the table. where: the users that it was measured among."""
         theirs = f"{short(self.theirs)} {self.unit} ({self.reference})" if self.theirs is not None else self.reference
         compared = self.compared if self.compares != "ours" else self.ours / self.theirs if self.theirs else None
         ratio = "" if compared is None else f"{short(compared)} ×" + (" faster" if self.compares == "faster" else "")
         met = {True: "met", False: "**missed**", None: ""}[self.kept]
         name = f"{self.name} ({self.note})" if self.note else self.name
-        cells = (name, people(users), f"{short(self.ours)} {self.unit}", theirs, ratio, self.promise, met)
+        cells = (name, where, f"{short(self.ours)} {self.unit}", theirs, ratio, self.promise, met)
         return f"| {' | '.join(cells)} |\n"
 
 
@@ -92,10 +92,11 @@ def people(users: int) -> str:
 
 @dataclass
 class Run:
-    """One benchmark on one world: where its figures go. They are shown as they come."""
+    """One benchmark on one world: where its figures go. They are shown as they come. world: what is unusual in it."""
 
     benchmark: str
     users: int
+    world: str = ""
     machine: dict[str, Any] = field(default_factory=dict)
     figures: list[Figure] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
@@ -103,7 +104,17 @@ class Run:
     def figure(self, figure: Figure) -> None:
         """Keeps a figure, and shows it."""
         self.figures.append(figure)
-        print(figure.row(self.users), end="", flush=True)
+        print(figure.row(self.where), end="", flush=True)
+
+    @property
+    def identity(self) -> tuple[str, int, str]:
+        """What tells it from other runs."""
+        return self.benchmark, self.users, self.world
+
+    @property
+    def where(self) -> str:
+        """How many users there are, and what is unusual in the world."""
+        return f"{people(self.users)}, {self.world}" if self.world else people(self.users)
 
     def told(self, what: str, done: float) -> None:
         """Shows how far something is."""
@@ -173,12 +184,13 @@ def keep(runs: Sequence[Run], path: Path = RESULTS) -> None:
     """Puts runs into the file of results; each takes the place of an earlier one of the same benchmark and size."""
     there = read(path)
     for run in runs:
-        there = [run_ for run_ in there if (run_.benchmark, run_.users) != (run.benchmark, run.users)] + [run]
+        there = [other for other in there if other.identity != run.identity] + [run]
     there.sort(key=lambda run: (ORDER.index(run.benchmark) if run.benchmark in ORDER else len(ORDER), run.users))
     found = [
         {
             "benchmark": run.benchmark,
             "users": run.users,
+            "world": run.world,
             "machine": run.machine,
             "figures": list(map(_json, run.figures)),
         }
@@ -192,7 +204,13 @@ def read(path: Path = RESULTS) -> list[Run]:
     if not path.exists():
         return []
     return [
-        Run(run["benchmark"], run["users"], run["machine"], [Figure(**figure) for figure in run["figures"]])
+        Run(
+            run["benchmark"],
+            run["users"],
+            run["world"],
+            run["machine"],
+            [Figure(**figure) for figure in run["figures"]],
+        )
         for run in json.loads(path.read_text())
     ]
 
@@ -204,12 +222,12 @@ def _json(figure: Figure) -> dict[str, Any]:
     return {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in found.items()}
 
 
-ORDER = ("engine", "http")
+ORDER = ("engine", "peers", "http", "imports", "writes", "start", "openloop", "sizes")
 
 
 def table(runs: Sequence[Run]) -> str:
     """The table of the README, with the machine below it."""
-    lines = [figure.row(run.users) for run in runs for figure in run.figures]
+    lines = [figure.row(run.where) for run in runs for figure in run.figures]
     machines = list(dict.fromkeys(_machine_text(run.machine) for run in runs))
     return f"{HEAD}{''.join(lines)}\n{' '.join(machines)}\n"
 

@@ -29,7 +29,7 @@ def new_token(directory: Path) -> str:
     done = subprocess.run(
         [sys.executable, "server.py", "token", "create", f"bench-{secrets.token_hex(4)}", *scopes],
         cwd=ROOT,
-        env=_environment(TAGROAR_DATA=directory),
+        env=environment(TAGROAR_DATA=directory),
         capture_output=True,
         text=True,
         check=True,
@@ -37,7 +37,8 @@ def new_token(directory: Path) -> str:
     return done.stdout.splitlines()[-1].strip()
 
 
-def _environment(**named: object) -> dict[str, str]:
+def environment(**named: object) -> dict[str, str]:
+    """The environment of a command: nothing of ours but these variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TAGROAR_")}
     return kept | {name: str(value) for name, value in named.items()}
 
@@ -62,15 +63,15 @@ class Server:
         """Tagroar on a store."""
         port = free_port()
         named = {f"TAGROAR_{name.upper()}": value for name, value in (SETTINGS | settings).items()}
-        environment = _environment(TAGROAR_DATA=directory, TAGROAR_PORT=port, **named)
-        return cls([sys.executable, "server.py", "serve"], environment, port, f"Authorization: Bearer {token}\r\n")
+        told = environment(TAGROAR_DATA=directory, TAGROAR_PORT=port, **named)
+        return cls([sys.executable, "server.py", "serve"], told, port, f"Authorization: Bearer {token}\r\n")
 
     @classmethod
     def bare(cls, answers: Path) -> "Server":
         """The reference. answers: a directory with the constant of each route."""
         port = free_port()
-        environment = _environment(**{ANSWERS_VARIABLE: answers})
-        return cls([sys.executable, "-m", "benchmarks.bare", str(port)], environment, port)
+        told = environment(**{ANSWERS_VARIABLE: answers})
+        return cls([sys.executable, "-m", "benchmarks.bare", str(port)], told, port)
 
     def __enter__(self) -> Self:
         started = time.perf_counter()
@@ -142,11 +143,15 @@ class Server:
 
     def processor_seconds(self) -> float:
         """Processor time of the group so far."""
-        total = 0
+        return sum(self.processor_times().values())
+
+    def processor_times(self) -> dict[int, float]:
+        """Processor seconds of each process of the group so far."""
+        found = {}
         for process in self.processes():
             fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])
-        return total / TICKS
+            found[process] = (int(fields[11]) + int(fields[12])) / TICKS
+        return found
 
     def memory(self) -> int:
         """Bytes of the group, each shared page counted once in sum (PSS)."""

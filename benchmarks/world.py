@@ -84,11 +84,11 @@ class Rows:
 
 
 class World:
-    """The tags and who has them. seed: another seed is another world."""
+    """The tags and who has them. seed: with another one other users have the same tags."""
 
     def __init__(self, users: int, tags: int = TAGS, values: int = VALUES, seed: int = 1) -> None:
         self.users, self.tag_count, self.value_count, self.seed = users, tags, values, seed
-        self.shapes: tuple[Shape, ...] = tuple(_shapes(tags, values, seed))
+        self.shapes: tuple[Shape, ...] = tuple(_shapes(tags, values))
 
     @property
     def name(self) -> str:
@@ -215,9 +215,9 @@ class World:
 # ---------------------------------------------------------------- the tags
 
 
-def _shapes(tags: int, values: int, seed: int) -> Iterator[Shape]:
+def _shapes(tags: int, values: int) -> Iterator[Shape]:
     """The tags of a world of any number of users."""
-    random = Generator(SFC64(SeedSequence((seed, 1 << 21))))
+    random = Generator(SFC64(SeedSequence(1 << 21)))
     special = [(kind, number) for kind, each in SPECIAL.items() for number in range(len(each))][: tags // 10]
     plain = tags - len(special)
     flags, singles = round(plain * 0.4), round(plain * 0.4)
