@@ -77,7 +77,12 @@ def main() -> None:
     for name, users in product(names, given.users):
         world = World(users, given.tags, given.values, given.seed)
         run = Run(name, users, f"{given.values} values" if unusual else "", about)
-        asyncio.run(importlib.import_module(f"benchmarks.{name}").measure(run, world))
+        try:
+            benchmark = importlib.import_module(f"benchmarks.{name}")
+        except ModuleNotFoundError as error:
+            run.say(f"{name} is left out, as {error.name} is not installed; `make bench` installs it")
+            continue
+        asyncio.run(benchmark.measure(run, world))
         if given.keep:
             keep([run])
     if "table" in given.benchmarks:

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import operator
 import os
 import platform
 import re
@@ -56,7 +57,8 @@ class Figure:
         """Whether the promise is met; None where nothing is promised."""
         if self.bound is None or self.compared is None:
             return None
-        return self.compared <= self.bound if self.sign in ("≤", "<") else self.compared >= self.bound
+        compared = {"≤": operator.le, "<": operator.lt, "≥": operator.ge}[self.sign]
+        return bool(compared(self.compared, self.bound))
 
     @property
     def promise(self) -> str:

@@ -17,7 +17,9 @@ from benchmarks.world import World
 WARM, WORKERS = 5, 4
 CACHE = "cache"
 LISTED = 200
-WARMING = 8_000
+EACH, PARTS = 6, 6
+"""How often each value is asked for by one worker's share of the questions, and in how many rounds."""
+
 PROFILES = "query($u: String!) { profile(by: {userId: $u}) { tags { tag { key } values number } } }"
 SIZES = "query($w: [AudienceWhere!]!) { audiences(where: $w) { size } }"
 
@@ -81,17 +83,15 @@ def _memory(run: Run, path: Path, token: str, world: World, workers: int) -> int
     choose, questions = random.Random(9), Questions(world, seed=9)
     with Server.tagroar(path, token, workers=workers) as server, tempfile.TemporaryDirectory() as name:
         bodies = Path(name) / "questions.jsonl"
-        lines = [body(SIZE, where=where_of(each)) for each in questions.two(WARMING // 2)]
-        lines += [body(SIZE, where=where_of(value.leaf)) for value in questions.pool for _ in range(WARMING // 400)]
+        lines = [body(SIZE, where=where_of(value.leaf)) for value in questions.pool for _ in range(EACH)]
+        lines += [body(SIZE, where=where_of(each)) for each in questions.two(len(lines) // 2)]
         choose.shuffle(lines)
         bodies.write_text("\n".join(lines))
         before = server.processor_times()
-        for first in range(0, len(lines), len(lines) // 8):  # new connections each time, so other workers
+        for part in range(PARTS):  # new connections each time, so other workers
+            count, first = len(lines) // PARTS * workers, len(lines) // PARTS * part
             played(
-                Round(
-                    server.port, "/graphql", str(bodies), server.headers, first, 8 * workers, 60.0,
-                    count=len(lines) // 8 * workers,
-                )
+                Round(server.port, "/graphql", str(bodies), server.headers, first, 8 * workers, 60.0, count=count)
             )  # fmt: skip
         idle = sum(spent - before.get(process, 0.0) < 0.2 for process, spent in server.processor_times().items())
         run.say(f"{workers} workers: {idle} processes had next to nothing to do")
