@@ -118,13 +118,15 @@ class SqliteStore:
         self._memberships = Memberships(
             self._connection, settings.cache_bytes_max, files=cache.directory_of(settings.directory)
         )
-        self._names = Names(self._connection, self._memberships.lock)
+        self._names = Names(settings.directory)
         self._data_version = -1
         self._catalog = Catalog(version=-1)
         self._values: dict[int, ValueTable] = {}  # of deleted tags too, for requests that began before
         self._moment = moment_of(0)
         self._horizon = moment_of(0)
-        self.writer = Writer(self._engine, self._memberships, self.clock, settings.timezone, definitions.load_catalog)
+        self.writer = Writer(
+            self._engine, self._memberships, self._names, self.clock, settings.timezone, definitions.load_catalog
+        )
         self._workers = Workers(
             self.writer,
             settings.directory,
@@ -141,6 +143,7 @@ class SqliteStore:
         await asyncio.to_thread(self.writer.close)
         await self._async_engine.dispose()
         self._engine.dispose()
+        self._names.close()
         self._connection.close()
 
     # ------------------------------------------------------------ views and plans
