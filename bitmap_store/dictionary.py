@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bitmap_store.hashing import BLOCK, PADDING, Hash, Mask, Places, Texts, Words, equal, joined
+from bitmap_store.hashing import BLOCK, PADDING, Hash, Hashed, Mask, Places, Texts, Words, equal, joined
 
 ROUNDS = 2
 """Places that a block looks at before its last few rows wait for those of the other blocks."""
@@ -21,6 +21,7 @@ _LOW = np.uint64(2**32 - 1)
 _HALF = np.uint64(32)
 _ONE = np.uint64(1)
 _SPARE = 64
+_FEW = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,17 +42,19 @@ class Dictionary:
         """How many places."""
         return len(self.texts)
 
-    def find(self, texts: Texts, hashes: Words, asked: Places | None = None) -> Places:
-        """The place of each text, or of each asked row of them; -1 for one that is not here. About 0.1 microseconds
+    def find(self, asked: Hashed, only: Places | None = None) -> Places:
+        """The place of each text, or of those in some rows only; -1 for one that is not here. About 0.1 microseconds
         a text."""
-        found = np.full(len(texts), -1)
+        found = np.full(len(asked), -1)
         if not len(self):
             return found
+        asked = asked.under(self.hash)
+        texts, hashes = asked.texts, asked.hashes
         late: list[tuple[Places, Words, Words]] = []
-        for start in range(0, len(texts) if asked is None else len(asked), BLOCK):
-            stop = min(start + BLOCK, len(texts))
-            rows = np.arange(start, stop) if asked is None else asked[start : start + BLOCK]
-            tags = hashes[start:stop] if asked is None else hashes[rows]
+        for start in range(0, len(asked) if only is None else len(only), BLOCK):
+            stop = min(start + BLOCK, len(asked))
+            rows = np.arange(start, stop) if only is None else only[start : start + BLOCK]
+            tags = hashes[start:stop] if only is None else hashes[rows]
             slots = tags * np.uint64(self.size) >> _HALF
             for _ in range(ROUNDS):
                 rows, tags, slots = self._look(texts, rows, tags, slots, found)
@@ -79,14 +82,14 @@ class Dictionary:
         on = np.flatnonzero((there != 0) & ~same)
         return rows[on], tags[on], slots[on] + _ONE
 
-    def find_one(self, text: bytes) -> int:
-        """The place of one text, -1 if it is not here; a few microseconds."""
-        tag = self.hash.of_one(text)
-        slot = tag * self.size >> 32
-        while there := self.slots.item(slot):
-            place = (there & 0xFFFFFFFF) - 1
-            if there >> 32 == tag and place < len(self.texts) and self.texts.text(place) == text:
-                return place
+    def find_one(self, text: bytes, tag: int) -> int:
+        """The place of one text with this hash, -1 if it is not here; about a microsecond."""
+        slots, slot = self.slots, tag * self.size >> 32
+        while there := slots.item(slot):
+            if there >> 32 == tag:
+                place = (there & 0xFFFFFFFF) - 1
+                if place < len(self.texts) and self.texts.text(place) == text:
+                    return place
             slot += 1
         return -1
 
@@ -95,15 +98,15 @@ class Dictionary:
         return self.texts.array().take(pa.array(places))
 
 
-def dictionary_of(texts: Texts, hashes: Words, hash_: Hash) -> Dictionary:
+def dictionary_of(column: Hashed) -> Dictionary:
     """Texts in their order, with a table that is half full. Of equal ones each finds the first."""
-    size = 2 * len(texts) + _SPARE
-    return Dictionary(hash_, texts, table_of(_entries(hashes, texts, 0), size), size)
+    size = 2 * len(column) + _SPARE
+    return Dictionary(column.hash, column.texts, table_of(_entries(column, 0), size), size)
 
 
 def empty_dictionary(hash_: Hash) -> Dictionary:
     """No texts."""
-    return dictionary_of(Texts(np.zeros(PADDING, np.uint8), np.zeros(1, np.int64)), np.zeros(0, np.uint64), hash_)
+    return dictionary_of(Hashed.of(Texts(np.zeros(PADDING, np.uint8), np.zeros(1, np.int64)), hash_))
 
 
 def merged(dictionaries: Sequence[Dictionary]) -> Dictionary:
@@ -132,10 +135,10 @@ def table_of(entries: Words, size: int) -> Words:
     return table
 
 
-def _entries(hashes: Words, texts: Texts, first: int) -> Words:
+def _entries(column: Hashed, first: int) -> Words:
     """What the slots say of texts that take the places from `first` on; nothing of the empty ones."""
-    entries = hashes << _HALF | np.arange(first + 1, first + 1 + len(texts), dtype=np.uint64)
-    empty = texts.lengths == 0
+    entries = column.hashes << _HALF | np.arange(first + 1, first + 1 + len(column), dtype=np.uint64)
+    empty = column.texts.lengths == 0
     return entries[~empty] if empty.any() else entries
 
 
@@ -146,10 +149,10 @@ class GrowingDictionary:
         self.now = empty_dictionary(hash_)
         self._data, self._offsets = self.now.texts.data, self.now.texts.offsets
 
-    def add(self, texts: Texts, hashes: Words) -> None:
+    def add(self, column: Hashed) -> None:
         """Gives distinct texts that are not here the next places. About 0.1 microseconds a text."""
         now, first = self.now, len(self.now)
-        entries = _entries(hashes, texts, first)
+        texts, entries = column.texts, _entries(column.under(now.hash), first)
         slots, size = now.slots, now.size
         total = first + len(texts)
         if 2 * total > size or 4 * len(texts) > first or not _inserted(slots, size, entries):
@@ -181,6 +184,15 @@ def _with_room(array: NDArray[Number], used: int, needed: int) -> NDArray[Number
 
 def _inserted(slots: Words, size: int, entries: Words) -> bool:
     """Puts each entry into the first free slot from its own on; False when the end is reached, with some put in."""
+    if len(entries) <= _FEW:  # faster one by one
+        for entry in entries.tolist():
+            place = (entry >> 32) * size >> 32
+            while slots.item(place):
+                place += 1
+            if place >= len(slots) - 1:
+                return False
+            slots[place] = entry
+        return True
     places = ((entries >> _HALF) * np.uint64(size) >> _HALF).astype(np.int64)
     while len(entries):
         free = np.flatnonzero(slots[places] == 0)

@@ -25,6 +25,7 @@ PADDING = 8
 """Bytes that a buffer has beyond its last text, so that eight can be read where any text begins."""
 BLOCK = 1 << 14
 """Rows that are worked on together: their columns of numbers stay in the cache of a core."""
+_FEW = 8
 _WORDS_MAX = LONGEST // 8
 _LOW = np.uint64(2**32 - 1)
 _HALF = np.uint64(32)
@@ -64,7 +65,10 @@ class Texts:
     @classmethod
     def of_list(cls, texts: Sequence[str]) -> Self:
         """The same of Python's; a text that is no Unicode is bytes that no other text has."""
-        return cls.of(pa.array([text.encode("utf-8", "surrogatepass") for text in texts], pa.large_binary()))
+        encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+        offsets = np.zeros(len(encoded) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)), out=offsets[1:])
+        return cls(np.frombuffer(b"".join([*encoded, bytes(PADDING)]), np.uint8), offsets)
 
     def __len__(self) -> int:
         """How many."""
@@ -101,6 +105,8 @@ def words_of(data: Bytes) -> Words:
 
 def joined(parts: Sequence[Texts]) -> Texts:
     """All texts of all parts, in one buffer."""
+    if len(parts) == 1:
+        return parts[0]
     sizes = [int(part.offsets[-1] - part.offsets[0]) for part in parts]
     data = np.zeros(sum(sizes) + PADDING, np.uint8)
     offsets = np.zeros(sum(map(len, parts)) + 1, np.int64)
@@ -164,6 +170,38 @@ class Hash:
             found += ((word & 0xFFFFFFFF) + keys[at]) * ((word >> 32) + keys[at + 1])
             at += 2
         return (found & 0xFFFFFFFFFFFFFFFF) >> 32
+
+
+@dataclass(frozen=True, eq=False)
+class Hashed:
+    """A column of texts with the hash of each."""
+
+    texts: Texts
+    hash: Hash
+    hashes: Words
+
+    @classmethod
+    def of(cls, texts: Texts, hash_: Hash) -> Self:
+        """The texts, hashed; a few one by one, which is faster then."""
+        if len(texts) <= _FEW:
+            ones = [hash_.of_one(texts.text(place)) for place in range(len(texts))]
+            return cls(texts, hash_, np.array(ones, np.uint64))
+        return cls(texts, hash_, hash_.of(texts))
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.hashes)
+
+    def under(self, hash_: Hash) -> "Hashed":
+        """The same under another hash; costs nothing where it is the same one."""
+        same = self.hash is hash_ or (type(self.hash) is type(hash_) and self.hash.seed == hash_.seed)
+        return self if same else Hashed.of(self.texts, hash_)
+
+    def take(self, rows: Places) -> "Hashed":
+        """Some of them."""
+        if len(rows) == len(self) and bool((np.diff(rows) == 1).all()):
+            return self
+        return Hashed(Texts.of(self.texts.array().take(pa.array(rows))), self.hash, self.hashes[rows])
 
 
 def equal(a: Texts, rows: NDArray[np.integer[Any]], b: Texts, places: NDArray[np.integer[Any]]) -> Mask:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bitmap_store.dictionary import Dictionary, GrowingDictionary, dictionary_of, empty_dictionary, merged
-from bitmap_store.hashing import Hash, Texts, Words, equal, joined
+from bitmap_store.hashing import Hash, Hashed, Texts, Words, equal, joined
 
 
 class WeakHash(Hash):
@@ -39,10 +39,15 @@ def texts_of(texts: Sequence[str]) -> Texts:
     return Texts.of(pa.array(texts, pa.string()))
 
 
+def hashed(texts: Sequence[str], hash_: Hash) -> Hashed:
+    return Hashed.of(texts_of(texts), hash_)
+
+
 def places_in(dictionary: Dictionary, texts: Sequence[str]) -> list[int]:
-    column = texts_of(texts)
-    found: list[int] = dictionary.find(column, dictionary.hash.of(column)).tolist()
-    assert [dictionary.find_one(text.encode()) for text in texts] == found
+    found: list[int] = dictionary.find(hashed(texts, dictionary.hash)).tolist()
+    one_by_one = [dictionary.find_one(text.encode(), dictionary.hash.of_one(text.encode())) for text in texts]
+    assert one_by_one == found
+    assert dictionary.find(hashed(texts, Hash(b"another"))).tolist() == found
     return found
 
 
@@ -51,10 +56,10 @@ def places_in(dictionary: Dictionary, texts: Sequence[str]) -> list[int]:
 @example(known=["a", "b", "ab"], asked=["", "a\0", "x" * 600, "b" * 9])
 @example(known=[f"u{i}" for i in range(500)], asked=[f"u{i}" for i in range(0, 1000, 7)])
 def test_finds_what_is_there(weak: str, known: list[str], asked: list[str]) -> None:
-    hash_, texts = HASHES[weak], texts_of(known)
+    hash_ = HASHES[weak]
     places = {text: place for place, text in enumerate(known)}
     expected = [places.get(text, -1) for text in [*known, *asked]]
-    dictionary = dictionary_of(texts, hash_.of(texts), hash_)
+    dictionary = dictionary_of(hashed(known, hash_))
     assert places_in(dictionary, [*known, *asked]) == expected
     assert dictionary.take(np.arange(len(known))[::-1]).to_pylist() == known[::-1]
 
@@ -68,7 +73,7 @@ def test_grows(weak: str, parts: list[list[str]], asked: list[str]) -> None:
     for part in parts:
         before, places_before = growing.now, dict(known)
         fresh = [text for text in part if text not in known]
-        growing.add(texts_of(fresh), HASHES[weak].of(texts_of(fresh)))
+        growing.add(hashed(fresh, HASHES[weak]))
         known |= {text: len(known) + i for i, text in enumerate(fresh)}
         # Who still looks into what was there before sees just that.
         assert places_in(before, [*fresh, *asked]) == [places_before.get(text, -1) for text in [*fresh, *asked]]
@@ -85,25 +90,24 @@ def test_merging_puts_one_after_the_other(weak: str, parts: list[list[str]]) -> 
         fresh = [text for text in part if text not in known]
         known |= {text: len(known) + i for i, text in enumerate(fresh)}
         growing = GrowingDictionary(hash_)
-        growing.add(texts_of(fresh), hash_.of(texts_of(fresh)))
+        growing.add(hashed(fresh, hash_))
         dictionaries.append(growing.now)
-    growing.add(texts_of(["not yet"]), hash_.of(texts_of(["not yet"])))  # in the table of the last, beyond its texts
+    growing.add(hashed(["not yet"], hash_))  # in the table of the last, beyond its texts
     whole = merged(dictionaries)
     assert places_in(whole, [*known, "not yet"]) == [*known.values(), -1]
     assert whole.texts.array().to_pylist() == list(known)
 
 
 def test_the_empty_text_has_a_place_and_is_not_found() -> None:
-    hash_, texts = HASHES["strong"], texts_of(["a", "", "b", ""])
-    dictionary = dictionary_of(texts, hash_.of(texts), hash_)
+    hash_ = HASHES["strong"]
+    dictionary = dictionary_of(hashed(["a", "", "b", ""], hash_))
     assert places_in(dictionary, ["", "b"]) == [-1, 2]
     assert places_in(empty_dictionary(hash_), ["", "b"]) == [-1, -1]
     assert dictionary.take(np.array([1, 2])).to_pylist() == ["", "b"]
 
 
 def test_of_equal_texts_each_finds_the_first() -> None:
-    hash_, texts = HASHES["weak"], texts_of(["a", "b", "a", "c", "b", "a"])
-    dictionary = dictionary_of(texts, hash_.of(texts), hash_)
+    dictionary = dictionary_of(hashed(["a", "b", "a", "c", "b", "a"], HASHES["weak"]))
     assert places_in(dictionary, ["a", "b", "c"]) == [0, 1, 3]
 
 
@@ -116,14 +120,16 @@ def test_a_text_hashes_alone_as_in_a_column(column: list[str], seed: bytes) -> N
 def test_hashes_of_many_blocks() -> None:
     """More rows than are worked on together."""
     texts = [f"user-{i}" for i in range(40_000)]
-    hash_, column = HASHES["strong"], texts_of(texts)
-    hashes = hash_.of(column)
-    assert len(np.unique(hashes)) > 39_990
-    assert hashes[[0, 20_000, 39_999]].tolist() == [hash_.of_one(texts[i].encode()) for i in (0, 20_000, 39_999)]
-    dictionary = dictionary_of(column, hashes, hash_)
-    assert (dictionary.find(column, hashes) == np.arange(40_000)).all()
-    asked = np.arange(1, 40_000, 2)
-    assert (dictionary.find(column, hashes, asked)[asked] == asked).all()
+    column = hashed(texts, HASHES["strong"])
+    assert len(np.unique(column.hashes)) > 39_990
+    assert all(column.hashes[i] == column.hash.of_one(texts[i].encode()) for i in (0, 20_000, 39_999))
+    dictionary = dictionary_of(column)
+    assert (dictionary.find(column) == np.arange(40_000)).all()
+    some = np.arange(1, 40_000, 2)
+    assert (dictionary.find(column, some)[some] == some).all()
+    part = column.take(some)
+    assert (dictionary.find(part) == some).all()
+    assert column.take(np.arange(40_000)) is column
 
 
 @given(a=COLUMNS, b=COLUMNS, data=st.data())

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bitmap_store.definitions import TagDefinition
 from bitmap_store.errors import Damaged, Invalid
+from bitmap_store.hashing import Hashed
 from bitmap_store.sqlite import name_blocks, names
 from bitmap_store.sqlite.database import FILE
 from bitmap_store.sqlite.name_upkeep import renew_file
@@ -41,11 +42,16 @@ def known(store_world: StoreWorld) -> Iterator[Names]:
     found.close()
 
 
+def hashed(world: StoreWorld, column: list[str]) -> Hashed:
+    """Names as columns of them are found and given."""
+    return world.store.writer.names.hashed(USER, pa.array(column, pa.string()))
+
+
 def given_names(world: StoreWorld, column: list[str]) -> list[int]:
     """Ids for a column of new names, in one transaction."""
 
     def give(transaction: Transaction) -> list[int]:
-        ids: list[int] = transaction.naming.give_column(USER, pa.array(column, pa.string())).tolist()
+        ids: list[int] = transaction.naming.give_column(USER, hashed(world, column)).tolist()
         return ids
 
     return world.store.writer.submit(give).result()
@@ -118,12 +124,14 @@ def test_what_a_transaction_gave_it_knows_and_nobody_else(store_world: StoreWorl
     def give(transaction: Transaction) -> None:
         naming = transaction.naming
         assert naming.give(USER, ["c"]) == {"c": 2}
-        assert naming.give_column(USER, pa.array([f"d{i}" for i in range(50)])).tolist() == list(range(3, 53))
+        assert naming.give_column(USER, hashed(store_world, [f"d{i}" for i in range(50)])).tolist() == list(
+            range(3, 53)
+        )
         assert naming.give(USER, ["e", "f"]) == {"e": 53, "f": 54}
         assert naming.give(USER, [f"g{i}" for i in range(99)])["g98"] == 153
         assert naming.dense_of(USER, ["a", "c", "d9", "e", "g0", "z"]) == {"a": 0, "c": 2, "d9": 12, "e": 53, "g0": 55}
-        column = pa.array(["z", "a", "c", "d9", "e", "f"])
-        assert naming.resolve_column(USER, column).tolist() == [-1, 0, 2, 12, 53, 54]
+        column = hashed(store_world, ["z", "a", "c", "d9", "e", "f"])
+        assert naming.find(USER, column).tolist() == [-1, 0, 2, 12, 53, 54]
         assert naming.give(2, ["c"]) == {"c": 0}
         assert known.dense_of(USER, ["b", "c"]) == [1, None]
 
@@ -141,7 +149,7 @@ def test_names_of_a_batch_that_fails_are_not_given(store_world: StoreWorld, know
 
     def failing(transaction: Transaction) -> None:
         transaction.naming.give(USER, ["lost"])
-        transaction.naming.give_column(USER, pa.array([f"lost{i}" for i in range(99)]))
+        transaction.naming.give_column(USER, hashed(store_world, [f"lost{i}" for i in range(99)]))
         raise Invalid("no")
 
     outcomes = [
@@ -164,10 +172,7 @@ from bitmap_store import Store, StoreSettings
 store, random = Store(StoreSettings(Path(sys.argv[1]))), random.Random(sys.argv[2])
 
 def give(transaction, names):
-    naming = transaction.naming
-    ids = naming.resolve_column(1, names)
-    if (ids < 0).any():
-        naming.give_column(1, names.filter(pa.array(ids < 0)))
+    transaction.naming.find_or_give(1, store.writer.names.hashed(1, names))
 
 for _ in range(60):
     names = pa.array({f"u{random.randrange(3_000)}" for _ in range(random.choice([1, 3, 200]))})

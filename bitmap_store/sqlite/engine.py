@@ -316,8 +316,7 @@ class SqliteStore:
     async def names(self, entity: str, users: Sequence[int] | NDArray[np.uint32]) -> list[str]:
         """See `BitmapStore.names`."""
         kind = self._catalog.entity(entity)
-        found: list[str] = self._names.names_of(kind.id, np.asarray(users, np.uint32)).to_pylist()
-        return found
+        return self._names.listed(kind.id, np.asarray(users, np.int64).tolist())
 
     def _facts(self, reading: Reading) -> Callable[[list[int]], dict[int, Facts]]:
         def facts(users: list[int]) -> dict[int, Facts]:
@@ -358,9 +357,7 @@ class SqliteStore:
         """See `BitmapStore.profiles`."""
         universe = self._memberships.universe(reading)
         there = [user for user in users if user in universe]
-        names = dict(
-            zip(there, self._names.names_of(reading.entity, np.array(there, np.uint32)).to_pylist(), strict=True)
-        )
+        names = dict(zip(there, self._names.listed(reading.entity, there), strict=True))
         facts = await asyncio.to_thread(self._facts(reading), there)
         return [profile_of(user, names[user], facts.get(user, ([], {}))) if user in names else None for user in users]
 

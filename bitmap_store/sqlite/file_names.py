@@ -14,9 +14,10 @@ from pyroaring import BitMap
 from bitmap_store.bitmaps import bitmap_of, ids_of
 from bitmap_store.dictionary import GrowingDictionary
 from bitmap_store.errors import Conflict
-from bitmap_store.hashing import Hash, Places, Texts
+from bitmap_store.hashing import Hash, Hashed, Places, Texts
 from bitmap_store.rows import is_member
 from bitmap_store.sqlite.identifiers import MANY, OwnersOfKind, owners
+from bitmap_store.sqlite.names import without_runs
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.values import EntityKind
 
@@ -41,40 +42,37 @@ class FileNames:
         of somebody: see `refusal`."""
         if self._id_kind is not None:
             return self._by_identifier(names)
-        ids = self._writer.names.resolve_column(self._entity.id, names)
+        known = self._writer.names
+        distinct, rows = without_runs(names)
+        asked = known.hashed(self._entity.id, distinct)
+        ids = known.find(self._entity.id, asked)
         unknown = np.flatnonzero(ids < 0)
         for start in range(0, len(unknown), CHUNK):
-            rows = unknown[start : start + CHUNK]
-            ids[rows] = self._writer.submit(partial(self._named, names.take(pa.array(rows)))).result()
-        return ids
+            some = unknown[start : start + CHUNK]
+            ids[some] = self._writer.submit(partial(self._named, asked.take(some))).result()
+        return ids if rows is None else ids[rows]
 
     def refusal(self, name: str) -> str:
         """Why a name gets no id."""
         return f"{name!r} is a user id already, and not linked as {self._id_kind!r}; link it first"
 
-    def _named(self, names: pa.Array, transaction: Transaction) -> Places:
-        """Dense ids by name, within a transaction: of some another process may have given one just now."""
-        ids = transaction.naming.resolve_column(self._entity.id, names)
-        new = ids < 0
-        if new.any():
-            ids[new] = transaction.naming.give_column(self._entity.id, names.filter(pa.array(new)))
-        return ids
+    def _named(self, names: Hashed, transaction: Transaction) -> Places:
+        return transaction.naming.find_or_give(self._entity.id, names)
 
     # ------------------------------------------------------------ by identifier
 
     def _by_identifier(self, names: pa.Array) -> Places:
         coded = names.dictionary_encode()
         distinct = coded.dictionary
-        texts = Texts.of(distinct)
-        hashes = self._seen.now.hash.of(texts)
-        unseen = np.flatnonzero(self._seen.now.find(texts, hashes) < 0)
+        asked = Hashed.of(Texts.of(distinct), self._seen.now.hash)
+        unseen = np.flatnonzero(self._seen.now.find(asked) < 0)
         for start in range(0, len(unseen), CHUNK):
             rows = unseen[start : start + CHUNK]
             some = distinct.take(pa.array(rows))
             ids = self._writer.submit(partial(self._identified, some, len(unseen))).result()
-            self._seen.add(Texts.of(some), hashes[rows])
+            self._seen.add(asked.take(rows))
             self._seen_ids = np.concatenate([self._seen_ids, ids])
-        found: Places = self._seen_ids[self._seen.now.find(texts, hashes)][coded.indices.to_numpy()]
+        found: Places = self._seen_ids[self._seen.now.find(asked)][coded.indices.to_numpy()]
         return found
 
     def _identified(self, names: pa.Array, asked: int, transaction: Transaction) -> Places:
@@ -84,20 +82,21 @@ class FileNames:
         if not len(new):
             return ids
         fresh = names.take(pa.array(new))
-        there = transaction.naming.resolve_column(self._entity.id, fresh)  # of an import that did not get to its flip
+        asked_by_name = self._writer.names.hashed(self._entity.id, fresh)
+        there = transaction.naming.find(self._entity.id, asked_by_name)  # of an import that did not get to its flip
         taken = np.zeros(len(new), np.bool_)
         if (there >= 0).any():
             asked_for = bitmap_of(there[there >= 0])
             existing = transaction.memberships.rows(-self._entity.id, transaction.current, asked_for)["user"]
             taken = np.isin(there, existing)
-        given = self._named(fresh, transaction)
+        given = self._named(asked_by_name, transaction)
         ids[new] = np.where(taken, -1, given)
         self._linked.append((fresh.filter(pa.array(~taken)), given[~taken]))
         return ids
 
     def _owners(self, names: pa.Array, asked: int, transaction: Transaction) -> Places:
         if asked >= MANY:
-            return self._all_of_kind.find(transaction.raw, Texts.of(names))
+            return self._all_of_kind.find(transaction.raw, names)
         values = names.to_pylist()
         found = owners(transaction.raw, self._entity.id, values, str(self._id_kind))
         return np.fromiter((found.get(value, -1) for value in values), np.int64, len(values))

@@ -5,10 +5,11 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from bitmap_store.dictionary import GrowingDictionary
-from bitmap_store.hashing import Hash, Places, Texts
+from bitmap_store.hashing import Hash, Hashed, Places, Texts
 
 MANY = 20_000
 """Identifiers from which on it is faster to read all of their kind than to ask for each."""
@@ -57,11 +58,11 @@ class OwnersOfKind:
         self._dense: NDArray[np.int64] = np.zeros(0, np.int64)
         self._last = 0
 
-    def find(self, connection: sqlite3.Connection, values: Texts) -> Places:
+    def find(self, connection: sqlite3.Connection, values: pa.Array) -> Places:
         """The dense id of whoever has each identifier, -1 where nobody does."""
         self._learn(connection)
         known = self._values.now
-        places = known.find(values, known.hash.of(values))
+        places = known.find(Hashed.of(Texts.of(values), known.hash))
         return np.append(self._dense, -1)[places]
 
     def _learn(self, connection: sqlite3.Connection) -> None:
@@ -74,7 +75,7 @@ class OwnersOfKind:
         dense = [self._dense]
         while some := rows.fetchmany(_ROWS):
             texts = Texts.of_list([value for _, value, _ in some])
-            self._values.add(texts, self._values.now.hash.of(texts))
+            self._values.add(Hashed.of(texts, self._values.now.hash))
             dense.append(np.fromiter((each for *_, each in some), np.int64, len(some)))
             self._last = some[-1][0]
         if len(dense) > 1:

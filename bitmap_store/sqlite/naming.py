@@ -12,13 +12,22 @@ import pyarrow as pa
 
 from bitmap_store.dictionary import Dictionary, dictionary_of
 from bitmap_store.errors import Invalid, TooLarge
-from bitmap_store.hashing import LONGEST, Places, Texts, joined
+from bitmap_store.hashing import LONGEST, Hashed, Places, Texts, Words, joined
 from bitmap_store.sqlite import name_blocks
-from bitmap_store.sqlite.names import FEW, Known, Names, found_in, without_runs
+from bitmap_store.sqlite.names import FEW, Known, Names, found_in
 
 DENSE_MAX = 2**32 - 1
 Mark = dict[int, int]
 """For each entity kind that is named in: the next dense id."""
+
+
+@dataclass(slots=True)
+class Column:
+    """Names that were given together: the first of their ids, and what finds them."""
+
+    first: int
+    names: Hashed
+    found: Dictionary
 
 
 @dataclass(slots=True)
@@ -29,7 +38,7 @@ class Given:
     first: int
     next: int
     few: dict[str, int] = field(default_factory=dict)
-    columns: list[tuple[int, Dictionary]] = field(default_factory=list)
+    columns: list[Column] = field(default_factory=list)
 
 
 class Naming:
@@ -39,13 +48,14 @@ class Naming:
         self._names = names
         self._connection = connection
         self._given: dict[int, Given] = {}
+        self._written: dict[int, list[Hashed]] = {}
 
     def _in(self, entity: int) -> Given:
         given = self._given.get(entity)
         if given is None:
             # Nobody else gives a name from here on, because nobody else writes.
             known = self._names.learn(entity, self._connection)
-            given = self._given[entity] = Given(known, len(known), len(known))
+            given = self._given[entity] = Given(known, known.count, known.count)
         return given
 
     # ------------------------------------------------------------ looking up
@@ -62,56 +72,64 @@ class Naming:
 
     def _new_id(self, given: Given, name: str) -> int | None:
         dense = given.few.get(name)
-        for first, column in given.columns:
-            if dense is None and (place := column.find_one(name.encode("utf-8", "surrogatepass"))) >= 0:
-                dense = first + place
+        text = name.encode("utf-8", "surrogatepass")
+        for column in given.columns:
+            if dense is None and (place := column.found.find_one(text, column.found.hash.of_one(text))) >= 0:
+                dense = column.first + place
         return dense
 
-    def resolve_column(self, entity: int, column: pa.Array | pa.ChunkedArray) -> Places:
-        """See `Names.resolve_column`."""
+    def find(self, entity: int, asked: Hashed) -> Places:
+        """The dense id of each name, -1 where it has none."""
         given = self._in(entity)
-        distinct, rows = without_runs(column)
-        texts = Texts.of(distinct)
-        found = given.known.find(texts)
-        for first, new in given.columns:
-            places = new.find(texts, new.hash.of(texts))
-            found = np.where(places < 0, found, places + first)
+        found = given.known.find(asked)
+        for column in given.columns:
+            places = column.found.find(asked)
+            found = np.where(places < 0, found, places + column.first)
         if given.few:
             for row in np.flatnonzero(found < 0).tolist():
-                found[row] = given.few.get(texts.text(row).decode("utf-8", "surrogatepass"), -1)
-        return found if rows is None else found[rows]
+                found[row] = given.few.get(asked.texts.text(row).decode("utf-8", "surrogatepass"), -1)
+        return found
 
     # ------------------------------------------------------------ giving
 
     def give(self, entity: int, names: Sequence[str]) -> dict[str, int]:
         """New dense ids for distinct names that have none."""
         if len(names) > FEW:
-            given_ids = self.give_column(entity, pa.array(names, pa.large_string()))
-            return dict(zip(names, given_ids.tolist(), strict=True))
+            ids = self.give_column(entity, self._names.hashed(entity, pa.array(names, pa.large_string())))
+            return dict(zip(names, ids.tolist(), strict=True))
         given = self._in(entity)
         first = self._reserve(given, len(names))
-        ids = {name: first + i for i, name in enumerate(names)}
-        given.few |= ids
-        return ids
+        fresh = {name: first + i for i, name in enumerate(names)}
+        given.few |= fresh
+        return fresh
 
-    def give_column(self, entity: int, names: pa.Array) -> Places:
+    def give_column(self, entity: int, names: Hashed) -> Places:
         """New dense ids for names that have none, in the order in which each is first; the id of each row."""
         given = self._in(entity)
-        texts = Texts.of(names)
-        if len(texts) and not 1 <= texts.lengths.min() <= texts.lengths.max() <= LONGEST:
+        lengths = names.texts.lengths
+        if len(names) and not 1 <= lengths.min() <= lengths.max() <= LONGEST:
             raise Invalid(f"the name of a user has 1 to {LONGEST} bytes")
-        hash_ = given.known.hash
-        hashes = hash_.of(texts)
-        column = dictionary_of(texts, hashes, hash_)
-        places = column.find(texts, hashes)
-        leads = places == np.arange(len(texts))
-        if not leads.all():  # some stand there twice
-            texts = Texts.of(names.filter(pa.array(leads)))
-            column = dictionary_of(texts, hashes[leads], hash_)
-            places = (np.cumsum(leads) - 1)[places]
-        first = self._reserve(given, len(texts))
-        given.columns.append((first, column))
+        places = np.arange(len(names))
+        found = dictionary_of(names)
+        alike = _alike(names.hashes)
+        if len(alike):
+            places[alike] = found.find(names, alike)[alike]
+            leads = places == np.arange(len(names))
+            if not leads.all():  # some stand there twice
+                names = names.take(np.flatnonzero(leads))
+                found = dictionary_of(names)
+                places = (np.cumsum(leads) - 1)[places]
+        first = self._reserve(given, len(names))
+        given.columns.append(Column(first, names, found))
         return places + first
+
+    def find_or_give(self, entity: int, names: Hashed) -> Places:
+        """The dense id of each name; those that have none get one."""
+        ids = self.find(entity, names)
+        new = np.flatnonzero(ids < 0)
+        if len(new):
+            ids[new] = self.give_column(entity, names.take(new))
+        return ids
 
     def _reserve(self, given: Given, count: int) -> int:
         first = given.next
@@ -131,23 +149,36 @@ class Naming:
         for entity, given in self._given.items():
             given.next = mark.get(entity, given.first)
             given.few = {name: dense for name, dense in given.few.items() if dense < given.next}
-            given.columns = [column for column in given.columns if column[0] < given.next]
+            given.columns = [column for column in given.columns if column.first < given.next]
 
     def write(self) -> None:
         """Writes all names that were given: a block an entity kind, or several where they are very many."""
         for entity, given in self._given.items():
             if given.next > given.first:
-                name_blocks.append(self._connection, entity, given.first, _in_order(given))
+                self._written[entity] = parts = _in_order(given)
+                name_blocks.append(self._connection, entity, given.first, joined([part.texts for part in parts]))
                 self._connection.execute("UPDATE entity SET next_dense = ? WHERE id = ?", (given.next, entity))
 
+    def publish(self) -> None:
+        """Tells this process of the names, once they are committed."""
+        for entity, parts in self._written.items():
+            self._names.publish(entity, self._given[entity].first, parts)
 
-def _in_order(given: Given) -> Texts:
+
+def _alike(hashes: Words) -> Places:
+    """The rows whose hash another row has too."""
+    ordered = np.sort(hashes)
+    return np.flatnonzero(np.isin(hashes, ordered[1:][ordered[1:] == ordered[:-1]]))
+
+
+def _in_order(given: Given) -> list[Hashed]:
     """The names from the first dense id that was given to the last."""
-    parts: list[tuple[int, Texts]] = [(first, column.texts) for first, column in given.columns]
+    parts = [(column.first, column.names) for column in given.columns]
     runs: list[list[tuple[str, int]]] = []
     for name, dense in given.few.items():  # ascending
         if not runs or runs[-1][-1][1] + 1 != dense:
             runs.append([])
         runs[-1].append((name, dense))
-    parts += [(run[0][1], Texts.of_list([name for name, _ in run])) for run in runs]
-    return joined([texts for _, texts in sorted(parts, key=lambda part: part[0])])
+    hash_ = given.known.hash
+    parts += [(run[0][1], Hashed.of(Texts.of_list([name for name, _ in run]), hash_)) for run in runs]
+    return [names for _, names in sorted(parts, key=lambda part: part[0])]

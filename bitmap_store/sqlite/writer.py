@@ -11,6 +11,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 from zoneinfo import ZoneInfo
@@ -137,6 +138,8 @@ class Writer:
             for work in group:
                 work.result.set_exception(failure)
             return
+        with suppress(MemoryError):  # what was committed can be read again
+            naming.publish()
         for work, value, problem in outcomes:
             if problem is None:
                 work.result.set_result(value)
