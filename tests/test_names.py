@@ -318,6 +318,22 @@ def test_files_of_names_change_no_answer(empty_store: Path, tmp_path: Path, firs
     world.close()
 
 
+@pytest.mark.parametrize("far", [0, 1_000])
+def test_names_of_another_process_are_known_at_once(
+    store_world: StoreWorld, monkeypatch: pytest.MonkeyPatch, far: int
+) -> None:
+    """However many there are: very many are read beside the event loop."""
+    monkeypatch.setattr(names, "FAR", far)
+    other = StoreWorld(store_world.directory, StillClock())
+    other.define_tag(TagDefinition("vip"))
+    for i in range(3):
+        other.apply(Assign(f"u{i}", "vip"))
+        assert store_world.view().members("vip") == {f"u{j}" for j in range(i + 1)}
+        assert store_world.run(store_world.store.resolve("user", [f"u{i}", f"u{i + 1}"])) == [i, None]
+        assert store_world.view().profile(f"u{i}") == (set(), {})
+    other.close()
+
+
 @pytest.mark.usefixtures("small_tails")
 def test_another_process_takes_to_the_file(store_world: StoreWorld, known: Names) -> None:
     given_names(store_world, [f"u{i}" for i in range(10)])

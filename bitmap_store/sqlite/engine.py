@@ -168,6 +168,7 @@ class SqliteStore:
                 if catalog != self._catalog.version:
                     self._catalog = definitions.load_catalog(self._connection)
                     self._values |= self._catalog.value_tables
+                self._names.given = dict(self._connection.execute("SELECT id, next_dense FROM entity"))
                 found = self._connection.execute("SELECT moment FROM version WHERE version = ?", (version,)).fetchone()
             finally:
                 self._connection.execute("COMMIT")
@@ -311,11 +312,19 @@ class SqliteStore:
 
     async def resolve(self, entity: str, names: Sequence[str], id_kind: str | None = None) -> list[int | None]:
         """See `BitmapStore.resolve`."""
-        return self._names.dense_of(self._catalog.entity(entity).id, names, id_kind)
+        kind = self._catalog.entity(entity)
+        await self._learn_names(kind.id)
+        return self._names.dense_of(kind.id, names, id_kind)
+
+    async def _learn_names(self, entity: int) -> None:
+        """Reads what others gave, beside the event loop where it is much; a few names are read when they are asked."""
+        if self._names.is_far_behind(entity):
+            await asyncio.to_thread(self._names.learn, entity)
 
     async def names(self, entity: str, users: Sequence[int] | NDArray[np.uint32]) -> list[str]:
         """See `BitmapStore.names`."""
         kind = self._catalog.entity(entity)
+        await self._learn_names(kind.id)
         return self._names.listed(kind.id, np.asarray(users, np.int64).tolist())
 
     def _facts(self, reading: Reading) -> Callable[[list[int]], dict[int, Facts]]:
@@ -357,6 +366,7 @@ class SqliteStore:
         """See `BitmapStore.profiles`."""
         universe = self._memberships.universe(reading)
         there = [user for user in users if user in universe]
+        await self._learn_names(reading.entity)
         names = dict(zip(there, self._names.listed(reading.entity, there), strict=True))
         facts = await asyncio.to_thread(self._facts(reading), there)
         return [profile_of(user, names[user], facts.get(user, ([], {}))) if user in names else None for user in users]

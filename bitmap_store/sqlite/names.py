@@ -25,6 +25,8 @@ from bitmap_store.sqlite.identifiers import kinds_of, owners
 
 FEW = 32
 """Names that are faster looked up one by one."""
+FAR = 10_000
+"""Names that take some milliseconds to read."""
 TAIL_FROM = 100_000
 """Names beyond the file of names, at least and as one part in 20, from which on a new one is worth writing."""
 
@@ -121,6 +123,7 @@ class Names:
         self._connection = read_connection(directory)
         self._lock = RLock()  # of the connection, and of adding to what is known
         self._known: dict[int, Known] = {}
+        self.given: dict[int, int] = {}  # by entity kind: the next dense id as it was when somebody last looked
 
     def close(self) -> None:
         """Lets go of the file."""
@@ -211,6 +214,11 @@ class Names:
                 raise Damaged(f"the names of the ids from {len(known)} on are missing; restore a backup")
             self._known[entity] = known
             return known
+
+    def is_far_behind(self, entity: int) -> bool:
+        """Whether so many names are not known yet that reading them takes a while."""
+        known = self._known.get(entity)
+        return self.given.get(entity, 0) - (known.count if known else 0) > FAR
 
     def publish(self, entity: int, first: int, names: Sequence[Hashed]) -> None:
         """Adds names that this process has just committed, so that it need not read them from the file."""
