@@ -127,13 +127,15 @@ class SqliteStore:
             self._connection, settings.cache_bytes_max, settings.tail_max, cache.directory_of(settings.directory)
         )
         self._lanes = Lanes()
-        self._names = Names(self._connection, self._memberships.lock)
+        self._names = Names(settings.directory)
         self._data_version = -1
         self._catalog = Catalog(version=-1)
         self._values: dict[int, ValueTable] = {}  # of deleted tags too, for requests that began before
         self._moment = moment_of(0)
         self._horizon = moment_of(0)
-        self.writer = Writer(self._engine, self._memberships, self.clock, settings.timezone, definitions.load_catalog)
+        self.writer = Writer(
+            self._engine, self._memberships, self._names, self.clock, settings.timezone, definitions.load_catalog
+        )
         self._workers = Workers(
             self.writer,
             settings.directory,
@@ -151,6 +153,7 @@ class SqliteStore:
         await asyncio.to_thread(self.writer.close)
         await self._async_engine.dispose()
         self._engine.dispose()
+        self._names.close()
         self._connection.close()
 
     # ------------------------------------------------------------ views and plans
@@ -175,6 +178,7 @@ class SqliteStore:
                 if catalog != self._catalog.version:
                     self._catalog = definitions.load_catalog(self._connection)
                     self._values |= self._catalog.value_tables
+                self._names.given = dict(self._connection.execute("SELECT id, next_dense FROM entity"))
                 found = self._connection.execute("SELECT moment FROM version WHERE version = ?", (version,)).fetchone()
             finally:
                 self._connection.execute("COMMIT")
@@ -338,13 +342,20 @@ class SqliteStore:
 
     async def resolve(self, entity: str, names: Sequence[str], id_kind: str | None = None) -> list[int | None]:
         """See `BitmapStore.resolve`."""
-        return self._names.dense_of(self._catalog.entity(entity).id, names, id_kind)
+        kind = self._catalog.entity(entity)
+        await self._learn_names(kind.id)
+        return self._names.dense_of(kind.id, names, id_kind)
+
+    async def _learn_names(self, entity: int) -> None:
+        """Reads what others gave, beside the event loop where it is much; a few names are read when they are asked."""
+        if self._names.is_far_behind(entity):
+            await asyncio.to_thread(self._names.learn, entity)
 
     async def names(self, entity: str, users: Sequence[int] | NDArray[np.uint32]) -> list[str]:
         """See `BitmapStore.names`."""
         kind = self._catalog.entity(entity)
-        found: list[str] = self._names.names_of(kind.id, np.asarray(users, np.uint32)).to_pylist()
-        return found
+        await self._learn_names(kind.id)
+        return self._names.listed(kind.id, np.asarray(users, np.int64).tolist())
 
     def _facts(self, reading: Reading) -> Callable[[list[int]], dict[int, Facts]]:
         def facts(users: list[int]) -> dict[int, Facts]:
@@ -385,9 +396,8 @@ class SqliteStore:
         """See `BitmapStore.profiles`."""
         universe = self._memberships.universe(reading)
         there = [user for user in users if user in universe]
-        names = dict(
-            zip(there, self._names.names_of(reading.entity, np.array(there, np.uint32)).to_pylist(), strict=True)
-        )
+        await self._learn_names(reading.entity)
+        names = dict(zip(there, self._names.listed(reading.entity, there), strict=True))
         facts = await asyncio.to_thread(self._facts(reading), there)
         return [profile_of(user, names[user], facts.get(user, ([], {}))) if user in names else None for user in users]
 
