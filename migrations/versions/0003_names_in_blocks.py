@@ -8,8 +8,8 @@ import pyarrow as pa
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
@@ -57,7 +57,7 @@ def upgrade() -> None:
 
 
 def block(entity: int, first: int, names: list[bytes]) -> dict[str, object]:
-    """A block as revision 0004 has it: lengths as 16 bits each, then the names, compressed where that is shorter."""
+    """A block as revision 0003 has it: lengths as 16 bits each, then the names, compressed where that is shorter."""
     plain = np.array([len(name) for name in names], "<u2").tobytes() + b"".join(names)
     packed = CODEC.compress(plain, asbytes=True)
     body = packed if len(packed) < len(plain) else plain
