@@ -37,9 +37,10 @@ from bitmap_store.sqlite.fold import ENTRIES_MAX, fold, version_at
 from bitmap_store.sqlite.jobs import ImportRequest, find_job, mark_interrupted, page_of_jobs, page_of_rejections
 from bitmap_store.sqlite.memberships import Memberships
 from bitmap_store.sqlite.names import Names
-from bitmap_store.sqlite.profiles import Facts, facts_of, memberships_of, profile_of
+from bitmap_store.sqlite.profiles import Facts, facts_of, profile_of
 from bitmap_store.sqlite.summaries import summary_of
 from bitmap_store.sqlite.tokens import TokenInfo
+from bitmap_store.sqlite.user_tags import Asked, UserTags
 from bitmap_store.sqlite.work import Workers
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.store import Page, ProfileFacts, Summary
@@ -118,6 +119,7 @@ class SqliteStore:
         self._memberships = Memberships(
             self._connection, settings.cache_bytes_max, files=cache.directory_of(settings.directory)
         )
+        self._user_tags = UserTags(self._memberships)
         self._names = Names(self._connection, self._memberships.lock)
         self._data_version = -1
         self._catalog = Catalog(version=-1)
@@ -286,19 +288,8 @@ class SqliteStore:
         self, reading: Reading, users: Sequence[int], tags: Sequence[Tag], *, ended: bool = False
     ) -> list[list[Membership]]:
         """See `BitmapStore.tags_of`."""
-        wanted = BitMap(users) & self._memberships.universe(reading)
-        found: dict[int, list[Membership]] = {user: [] for user in users}
-        sources = self._sources()
-
-        def collect() -> None:
-            for tag in tags:
-                rows = self._memberships.rows(tag.id, reading.version, wanted)
-                rows = rows.take((rows["expires"] <= reading.moment) == ended)
-                for user, membership in memberships_of(tag, rows, self._values.get(tag.id, NO_VALUES), sources):
-                    found[user].append(membership)
-
-        await asyncio.to_thread(collect)
-        return [found[user] for user in users]
+        asked = Asked(reading, tags, ended, lambda tag: self._values.get(tag.id, NO_VALUES), self._sources())
+        return await asyncio.to_thread(self._user_tags.tags_of, asked, users)
 
     def _sources(self) -> dict[int, str]:
         with self._memberships.lock:
@@ -426,8 +417,12 @@ class SqliteStore:
                 return cache.build_alone(self.settings.directory, connection, stale_max)
 
         built = await asyncio.to_thread(build)
-        self._memberships.look_for_files()
+        self.look_for_files()
         return built
+
+    def look_for_files(self) -> None:
+        """Goes over to files of the cache that have been made by now, by any process."""
+        self._memberships.look_for_files()
 
     # ------------------------------------------------------------ jobs
 

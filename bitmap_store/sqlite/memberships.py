@@ -7,7 +7,7 @@ serves any version; a tag's base is loaded when it is first asked for, with the 
 
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,8 @@ from bitmap_store.sqlite.base import Leaf, TagBase
 from bitmap_store.sqlite.bases import Bases
 from bitmap_store.sqlite.layers import Change, Layer, covered, grown, members_in, merged, rows_in
 from bitmap_store.sqlite.leaves import KnownLeaf, LeafCache
+from bitmap_store.sqlite.sections import Unusable
+from bitmap_store.sqlite.user_rows import UserRows
 
 TAIL_MAX = 64
 """Changes of a tag that readings look at one by one; more are made into a layer."""
@@ -137,6 +139,15 @@ class Memberships:
                 base = None if state.standing is None else state.standing.base
                 if base is not None and base.private_bytes and self._bases.is_mappable(tag, base.stamp):
                     state.standing = None
+        self._bases.look_again()
+
+    def user_rows(self, entity: int) -> UserRows | None:
+        """The rows per user of an entity, if there are any; what they hold is told by the stamps of bases."""
+        return self._bases.user_rows(entity)
+
+    def drop_user_rows(self, entity: int, problem: Unusable) -> None:
+        """Goes on without rows per user that have turned out to be damaged."""
+        self._bases.drop_rows(entity, problem)
 
     def _read_log(self, version: int) -> None:
         """Learns of the changes up to a version; of tags that were never asked for the file keeps them."""
@@ -422,6 +433,17 @@ class Memberships:
         if left:
             parts.append(standing.base.rows(left))
         return in_order(joined(parts))
+
+    def over_bases(self, tags: Iterable[int], version: int) -> Iterator[tuple[TagBase, list[Layer]]]:
+        """Of each tag its base and the layers over it at a version, newest first."""
+        for tag in tags:
+            state = self._tags.get(tag)
+            standing = None if state is None else state.standing
+            if standing is not None and not standing.entries and version >= standing.floor:
+                yield standing.base, []  # most tags of a store that is mostly read
+            else:
+                standing, layers, _ = self._at(tag, version)
+                yield standing.base, layers
 
     def holders(self, tag: int, version: int, users: BitMap) -> BitMap:
         """Those of the users who have any row of a tag at a version, be it an expired one."""
