@@ -36,6 +36,8 @@ SHARD_BITS = 20
 SPARSE = 64
 """So many ids a row, and sorting rows is cheaper than counting by id."""
 
+FEW = 4
+"""So many places are sooner asked for one by one."""
 CONSTANT_BYTES = 256
 """Encoded columns are shorter than this where each is one value."""
 ROW_BYTES = 24
@@ -215,6 +217,8 @@ class ValueBase(ABC):
 
 def places_of(members: BitMap, users: NDArray[np.uint32]) -> NDArray[np.integer[Any]]:
     """Where each of ascending members stands among all."""
+    if len(users) <= FEW:
+        return np.array([members.rank(user) - 1 for user in users.tolist()], np.int64)
     if AVAILABLE:
         return ranks_of(members, users).view(np.int64) - 1
     return np.searchsorted(ids_of(members), users)

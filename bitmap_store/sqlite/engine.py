@@ -31,6 +31,7 @@ from bitmap_store.expression import Expression, Match
 from bitmap_store.plan import Plan, Reading, Universe
 from bitmap_store.rows import Rows
 from bitmap_store.sqlite import cache, definitions, tokens
+from bitmap_store.sqlite.breakdowns import Breakdown, numbers_of
 from bitmap_store.sqlite.database import async_engine, migrate, read_connection, write_engine
 from bitmap_store.sqlite.exports import ExportColumn, Exporter
 from bitmap_store.sqlite.fold import ENTRIES_MAX, fold, version_at
@@ -122,6 +123,7 @@ class SqliteStore:
         self._user_tags = UserTags(self._memberships)
         self._names = Names(self._connection, self._memberships.lock)
         self._data_version = -1
+        self._known_sources: tuple[int, dict[int, str]] = (-2, {})
         self._catalog = Catalog(version=-1)
         self._values: dict[int, ValueTable] = {}  # of deleted tags too, for requests that began before
         self._moment = moment_of(0)
@@ -243,15 +245,17 @@ class SqliteStore:
 
         return await asyncio.to_thread(sizes)
 
+    def _evaluated(self, plan: Plan) -> BitMap:
+        return evaluate(plan.node, plan.reading, self._memberships)
+
     async def _members(self, plan: Plan) -> BitMap:
-        return await asyncio.to_thread(evaluate, plan.node, plan.reading, self._memberships)
+        return await asyncio.to_thread(self._evaluated, plan)
 
     async def breakdown(self, plan: Plan, keys: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.breakdown`."""
 
         def sizes() -> list[int]:
-            users = evaluate(plan.node, plan.reading, self._memberships)
-            return [users.intersection_cardinality(evaluate(key.node, key.reading, self._memberships)) for key in keys]
+            return Breakdown(self._memberships, plan, self._evaluated).sizes(keys)
 
         return await asyncio.to_thread(sizes)
 
@@ -277,7 +281,7 @@ class SqliteStore:
         """See `BitmapStore.summarise`."""
         users = await self._members(plan)
         return await asyncio.to_thread(
-            lambda: summary_of(self._alive(tag, plan.reading, users)["units"], quantiles, bins)
+            lambda: summary_of(numbers_of(self._memberships, tag.id, plan.reading, users), quantiles, bins)
         )
 
     def _alive(self, tag: Tag, reading: Reading, users: BitMap) -> Rows:
@@ -292,8 +296,14 @@ class SqliteStore:
         return await asyncio.to_thread(self._user_tags.tags_of, asked, users)
 
     def _sources(self) -> dict[int, str]:
-        with self._memberships.lock:
-            return dict(self._connection.execute("SELECT id, name FROM source").fetchall())
+        """The names of sources by id; what an id says never changes, so old answers stay right."""
+        version = self._data_version
+        known, sources = self._known_sources
+        if known != version:
+            with self._memberships.lock:
+                sources = dict(self._connection.execute("SELECT id, name FROM source").fetchall())
+            self._known_sources = version, sources
+        return sources
 
     # ------------------------------------------------------------ users
 

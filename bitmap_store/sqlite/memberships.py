@@ -109,6 +109,8 @@ class Memberships:
         self._connection = connection
         self._tags: dict[int, TagState] = {}
         self._provisional: dict[int, set[int]] = {}
+        self._moved: dict[int, int] = {}
+        self._moves = 0
         self._cache = LeafCache(cache_bytes_max)
         self._bases = Bases(connection, cache_bytes_max, files)
 
@@ -131,6 +133,7 @@ class Memberships:
             state = self._tags.get(tag)
             if state is not None and state.standing is not None and state.standing.base.stamp != stamp:
                 state.standing = None
+                self._has_moved(tag)
 
     def look_for_files(self) -> None:
         """Lets go of bases in memory for which there is a file by now; the next reading maps that."""
@@ -139,6 +142,7 @@ class Memberships:
                 base = None if state.standing is None else state.standing.base
                 if base is not None and base.private_bytes and self._bases.is_mappable(tag, base.stamp):
                     state.standing = None
+                    self._has_moved(tag)
         self._bases.look_again()
 
     def user_rows(self, entity: int) -> UserRows | None:
@@ -156,6 +160,7 @@ class Memberships:
             (self.version, version),
         )
         for id_, made, tag, in_base in rows:
+            self._has_moved(tag)
             state = self._tags.get(tag)
             if state is None:
                 continue
@@ -165,6 +170,24 @@ class Memberships:
                 state.standing = None  # the base in the file has moved on
         self._provisional = {made: tags for made, tags in self._provisional.items() if made > version}
         self.version = version
+
+    def _has_moved(self, tag: int) -> None:
+        self._moves += 1
+        self._moved.pop(tag, None)  # so that those that moved last stand last
+        self._moved[tag] = self._moves
+
+    def moved_since(self, moves: int) -> tuple[int, int, list[int]]:
+        """The version that is known, how many moves of tags there were, and those that moved after the first `moves`.
+
+        A tag moves when what `over_bases` says of it at the newest version may become something else.
+        """
+        with self.lock:
+            moved = []
+            for tag in reversed(self._moved):
+                if self._moved[tag] <= moves:
+                    break
+                moved.append(tag)
+            return self.version, self._moves, moved
 
     def propose(self, tag: int, version: int, change: Change, id_: int) -> None:
         """Adds the change of a version that is being written; readings of earlier versions do not see it."""
@@ -260,6 +283,7 @@ class Memberships:
                 base = self._bases.mapped(tag, now)
             if base is None:
                 base = self._bases.read(tag)
+            self._has_moved(tag)
             for other in self._bases.admit(tag, base):
                 self._tags[other].standing = None
             state = self._tags.get(tag)

@@ -156,6 +156,8 @@ class UserRows:
         blocks = file.named("blocks")
         self._blocks[blocks] = np.arange(len(blocks))
         self.memberships = len(self._codes)
+        self.memberships_each = self.memberships / max(int(np.count_nonzero(np.diff(self._offsets))), 1)
+        """Of users who have any, on average."""
 
     def codes_of(self, users: NDArray[np.uint32]) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """The codes of ascending users one after the other, and how many each has. Raises Unusable."""

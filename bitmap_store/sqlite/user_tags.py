@@ -7,6 +7,7 @@ base any more, and tags whose base has moved on from the rows per user, are aske
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, repeat
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from bitmap_store.values import NEVER, Membership, Tag, TagKind
 
 SELECTIONS = 16
 """Choices of tags whose places are remembered, beside each file of rows per user."""
+_ID = attrgetter("id")
 _UNKNOWN, _SHARED, _OWN = range(3)
 
 Placed = dict[int, list[tuple[int, Membership]]]
@@ -45,11 +47,28 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class _Standings:
+    """How some tags stand at the newest version, up to a number of moves; replaced as a whole.
+
+    bases: mapped ones. layers: where there are any over the base, with whom they touch. left: places of tags that
+    the rows per user do not know as they are.
+    """
+
+    moves: int
+    bases: list[TagBase | None]
+    layers: dict[int, tuple[list[Layer], BitMap]]
+    left: frozenset[int]
+
+
+@dataclass(slots=True)
 class _Selection:
     """For each code the place of its tag among some tags, -1 for other tags. ascending: codes are in their order."""
 
+    ids: tuple[int, ...]
+    place_of: dict[int, int]
     places: NDArray[np.int32]
     ascending: bool
+    standings: _Standings | None = None
 
 
 @dataclass(slots=True)
@@ -69,7 +88,7 @@ class _Kept:
 
     def selection(self, tags: Sequence[Tag]) -> _Selection:
         """Where the codes of these tags stand."""
-        key = tuple(tag.id for tag in tags)
+        key = tuple(map(_ID, tags))
         known = self.selections.get(key)
         if known is None:
             places = np.full(len(self.kinds), -1, np.int32)
@@ -78,7 +97,9 @@ class _Kept:
                 if codes is not None:
                     places[codes.first : codes.first + codes.count] = place
             chosen = places[places >= 0]
-            known = _Selection(places, bool((chosen[1:] >= chosen[:-1]).all()))
+            known = _Selection(
+                key, {tag: place for place, tag in enumerate(key)}, places, bool((chosen[1:] >= chosen[:-1]).all())
+            )
             if len(self.selections) >= SELECTIONS:
                 self.selections = {}
             self.selections[key] = known
@@ -129,14 +150,20 @@ class UserTags:
         kept = self._kept.get(asked.reading.entity)
         if kept is None or kept.rows is not rows:
             kept = self._kept[asked.reading.entity] = _Kept.of(rows)
-        bases, layered, left = self._standings(rows, asked, wanted)
+        selection = kept.selection(asked.tags)
+        standings = self._standings(rows, selection, asked.reading.version)
+        bases, left = standings.bases, standings.left
+        layered = [
+            (place, layers, touched & wanted)
+            for place, (layers, touched) in standings.layers.items()
+            if touched.intersect(wanted)
+        ]
         ids = ids_of(wanted)
         try:
             codes, sizes = rows.codes_of(ids)
         except Unusable as problem:
             self._memberships.drop_user_rows(asked.reading.entity, problem)
             return None
-        selection = kept.selection(asked.tags)
         places = selection.places[codes]
         owners = np.repeat(np.arange(len(ids)), sizes)
         chosen = places >= 0
@@ -161,25 +188,32 @@ class UserTags:
             found[user] = [membership for membership in mine if membership is not None]
         return found
 
-    def _standings(
-        self, rows: UserRows, asked: Asked, wanted: BitMap
-    ) -> tuple[list[TagBase], list[tuple[int, list[Layer], BitMap]], list[int]]:
-        """The base of each tag; where layers touch wanted users, with these; and the tags that rows do not know."""
-        bases: list[TagBase] = []
-        layered: list[tuple[int, list[Layer], BitMap]] = []
-        left: list[int] = []
-        for place, (base, layers) in enumerate(
-            self._memberships.over_bases([tag.id for tag in asked.tags], asked.reading.version)
-        ):
-            bases.append(base)
-            codes = rows.tags.get(asked.tags[place].id)
-            if base.stamp != codes.stamp if codes else base.values:
-                left.append(place)
+    def _standings(self, rows: UserRows, selection: _Selection, version: int) -> _Standings:
+        """How the tags stand at a version. Costs what has moved at the newest version, else a look at each tag."""
+        known = selection.standings
+        newest, moves, moved = self._memberships.moved_since(known.moves if known else -1)
+        if known is not None and version == newest:
+            if not moved:
+                return known
+            places = [selection.place_of[tag] for tag in moved if tag in selection.place_of]
+        else:
+            known, places = None, list(range(len(selection.ids)))
+        bases: list[TagBase | None] = list(known.bases) if known else [None] * len(selection.ids)
+        layered, left = (dict(known.layers), set(known.left)) if known else ({}, set())
+        tags = [selection.ids[place] for place in places]
+        for place, (base, layers) in zip(places, self._memberships.over_bases(tags, version), strict=True):
+            layered.pop(place, None)
+            left.discard(place)
+            codes = rows.tags.get(selection.ids[place])
+            mapped = bases[place] = None if base.private_bytes else base
+            if mapped is None or (base.stamp != codes.stamp if codes else base.values):
+                left.add(place)
             elif layers:
-                touched = covered(layers) & wanted
-                if touched:
-                    layered.append((place, layers, touched))
-        return bases, layered, left
+                layered[place] = layers, covered(layers)
+        found = _Standings(moves, bases, layered, frozenset(left))
+        if version == newest:
+            selection.standings = found
+        return found
 
 
 def _add(asked: Asked, place: int, rows: Rows, found: Placed) -> None:
@@ -194,7 +228,7 @@ def _add(asked: Asked, place: int, rows: Rows, found: Placed) -> None:
 def _facts(
     kept: _Kept,
     asked: Asked,
-    bases: Sequence[TagBase],
+    bases: Sequence[TagBase | None],
     codes: NDArray[Any],
     places: NDArray[np.int32],
     users: NDArray[np.uint32],
@@ -205,7 +239,7 @@ def _facts(
         unknown = kinds == _UNKNOWN
         fresh, first = np.unique(codes[unknown], return_index=True)
         for code, place in zip(fresh.tolist(), places[unknown][first].tolist(), strict=True):
-            kept.learn(asked, bases[place], code, place)
+            kept.learn(asked, _there(bases[place]), code, place)
         kinds = kept.kinds[codes]
     facts: list[Membership | None] = [None] * len(codes) if asked.ended else kept.shared[codes].tolist()
     own = np.flatnonzero(kinds == _OWN)
@@ -215,10 +249,15 @@ def _facts(
         for start, end in pairwise(cuts):
             at = own[start:end]
             place = int(places[at[0]])
-            value = bases[place].values[int(kept.rows.values[codes[at[0]]])]
+            value = _there(bases[place]).values[int(kept.rows.values[codes[at[0]]])]
             for i, membership in zip(at.tolist(), _own(asked, place, value, users[at]), strict=True):
                 facts[i] = membership
     return facts
+
+
+def _there(base: TagBase | None) -> TagBase:
+    assert base is not None  # a code of a tag whose base is not mapped is left out
+    return base
 
 
 def _own(asked: Asked, place: int, value: ValueBase, users: NDArray[np.uint32]) -> list[Membership | None]:
@@ -245,13 +284,13 @@ def _is_overlaid(
     places: NDArray[np.int32],
     owners: NDArray[np.integer[Any]],
     tags: int,
-    left: Sequence[int],
+    left: Iterable[int],
     layered: Sequence[tuple[int, list[Layer], BitMap]],
     ids: NDArray[np.uint32],
 ) -> NDArray[np.bool_]:
     """Which codes are of a tag that is left to be looked up, or of a user whose rows of the tag are in its layers."""
     other = np.zeros(tags + 1, np.bool_)  # the last is for codes of tags that nobody asked for
-    other[left] = True
+    other[list(left)] = True
     overlaid: NDArray[np.bool_] = other[places]
     if layered:
         pairs = np.concatenate(
