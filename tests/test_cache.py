@@ -120,7 +120,7 @@ def test_only_what_moved_is_built_again(written: StoreWorld) -> None:
         assert len(files(written) - old) == len(old - files(written)) == 2
         assert answers(written) == after
         assert answers(other) == after
-        other.store._memberships.look_for_files()
+        other.store.look_for_files()
         assert answers(other) == after
         assert not private(other)
     finally:

@@ -32,15 +32,17 @@ from bitmap_store.expression import Expression, Match
 from bitmap_store.plan import Plan, Reading, Universe
 from bitmap_store.rows import Rows
 from bitmap_store.sqlite import cache, definitions, tokens
+from bitmap_store.sqlite.breakdowns import Breakdown, numbers_of
 from bitmap_store.sqlite.database import async_engine, migrate, read_connection, write_engine
 from bitmap_store.sqlite.exports import ExportColumn, Exporter
 from bitmap_store.sqlite.fold import ENTRIES_MAX, fold, version_at
 from bitmap_store.sqlite.jobs import ImportRequest, find_job, mark_interrupted, page_of_jobs, page_of_rejections
 from bitmap_store.sqlite.memberships import TAIL_MAX, Memberships
 from bitmap_store.sqlite.names import Names
-from bitmap_store.sqlite.profiles import Facts, facts_of, memberships_of, profile_of
+from bitmap_store.sqlite.profiles import Facts, facts_of, profile_of
 from bitmap_store.sqlite.summaries import summary_of
 from bitmap_store.sqlite.tokens import TokenInfo
+from bitmap_store.sqlite.user_tags import Asked, UserTags
 from bitmap_store.sqlite.work import Workers
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.stopping import Lanes
@@ -61,7 +63,7 @@ from bitmap_store.values import (
 )
 
 STREAM_BLOCK = 1 << 17
-BREAKDOWN_SPLIT = 64
+BREAKDOWN_LONG = 64
 """From so many keys on a breakdown is shared among threads."""
 POLL_SECONDS = 0.1
 T = TypeVar("T")
@@ -126,9 +128,11 @@ class SqliteStore:
         self._memberships = Memberships(
             self._connection, settings.cache_bytes_max, settings.tail_max, cache.directory_of(settings.directory)
         )
+        self._user_tags = UserTags(self._memberships)
         self._lanes = Lanes()
         self._names = Names(settings.directory)
         self._data_version = -1
+        self._known_sources: tuple[int, dict[int, str]] = (-2, {})
         self._catalog = Catalog(version=-1)
         self._values: dict[int, ValueTable] = {}  # of deleted tags too, for requests that began before
         self._moment = moment_of(0)
@@ -266,22 +270,12 @@ class SqliteStore:
     async def breakdown(self, plan: Plan, keys: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.breakdown`."""
 
-        def sizes(users: BitMap, some: Sequence[Plan], evaluation: Evaluation) -> list[int]:
-            return [evaluation.size(key, users) for key in some]
+        def sizes(evaluation: Evaluation) -> list[int]:
+            return Breakdown(self._memberships, plan, evaluation.users).sizes(keys)
 
-        if len(keys) < BREAKDOWN_SPLIT:
-            return await self._evaluated(lambda each: sizes(each.users(plan), keys, each), [plan, *keys])
-        users = await self._members(plan)
-        found = [0] * len(keys)
-
-        async def split(first: int) -> None:
-            some = keys[first :: self._lanes.width]
-            found[first :: self._lanes.width] = await self._lanes.run(
-                lambda stop: sizes(users, some, Evaluation(self._memberships, stop)), long=True
-            )
-
-        await asyncio.gather(*map(split, range(self._lanes.width)))
-        return found
+        if len(keys) < BREAKDOWN_LONG:
+            return await self._evaluated(sizes, [plan, *keys])
+        return await self._lanes.run(lambda stop: sizes(Evaluation(self._memberships, stop)), long=True)
 
     async def page(self, plan: Plan, after: int | None, limit: int) -> Page:
         """See `BitmapStore.page`. Looks at ever wider ranges of ids until it has enough, and at nothing else."""
@@ -309,7 +303,7 @@ class SqliteStore:
         """See `BitmapStore.summarise`."""
         users = await self._members(plan)
         return await asyncio.to_thread(
-            lambda: summary_of(self._alive(tag, plan.reading, users)["units"], quantiles, bins)
+            lambda: summary_of(numbers_of(self._memberships, tag.id, plan.reading, users), quantiles, bins)
         )
 
     def _alive(self, tag: Tag, reading: Reading, users: BitMap) -> Rows:
@@ -320,23 +314,18 @@ class SqliteStore:
         self, reading: Reading, users: Sequence[int], tags: Sequence[Tag], *, ended: bool = False
     ) -> list[list[Membership]]:
         """See `BitmapStore.tags_of`."""
-        wanted = BitMap(users) & self._memberships.universe(reading)
-        found: dict[int, list[Membership]] = {user: [] for user in users}
-        sources = self._sources()
-
-        def collect() -> None:
-            for tag in tags:
-                rows = self._memberships.rows(tag.id, reading.version, wanted)
-                rows = rows.take((rows["expires"] <= reading.moment) == ended)
-                for user, membership in memberships_of(tag, rows, self._values.get(tag.id, NO_VALUES), sources):
-                    found[user].append(membership)
-
-        await asyncio.to_thread(collect)
-        return [found[user] for user in users]
+        asked = Asked(reading, tags, ended, lambda tag: self._values.get(tag.id, NO_VALUES), self._sources())
+        return await asyncio.to_thread(self._user_tags.tags_of, asked, users)
 
     def _sources(self) -> dict[int, str]:
-        with self._memberships.lock:
-            return dict(self._connection.execute("SELECT id, name FROM source").fetchall())
+        """The names of sources by id; what an id says never changes, so old answers stay right."""
+        version = self._data_version
+        known, sources = self._known_sources
+        if known != version:
+            with self._memberships.lock:
+                sources = dict(self._connection.execute("SELECT id, name FROM source").fetchall())
+            self._known_sources = version, sources
+        return sources
 
     # ------------------------------------------------------------ users
 
@@ -466,8 +455,12 @@ class SqliteStore:
                 return cache.build_alone(self.settings.directory, connection, stale_max)
 
         built = await asyncio.to_thread(build)
-        self._memberships.look_for_files()
+        self.look_for_files()
         return built
+
+    def look_for_files(self) -> None:
+        """Goes over to files of the cache that have been made by now, by any process."""
+        self._memberships.look_for_files()
 
     # ------------------------------------------------------------ jobs
 

@@ -7,7 +7,7 @@ serves any version; a tag's base is loaded when it is first asked for, with the 
 
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,8 @@ from bitmap_store.sqlite.base import Leaf, TagBase
 from bitmap_store.sqlite.bases import Bases
 from bitmap_store.sqlite.layers import FEW_USERS, Change, Layer, covered, grown, members_in, merged, rows_in
 from bitmap_store.sqlite.leaves import KnownLeaf, LeafCache
+from bitmap_store.sqlite.sections import Unusable
+from bitmap_store.sqlite.user_rows import UserRows
 
 TAIL_MAX = 64
 """Changes of a tag that readings look at one by one; more are made into a layer."""
@@ -104,6 +106,8 @@ class Memberships:
         self._connection = connection
         self._tags: dict[int, TagState] = {}
         self._provisional: dict[int, set[int]] = {}
+        self._moved: dict[int, int] = {}
+        self._moves = 0
         self._cache = LeafCache(cache_bytes_max)
         self._bases = Bases(connection, cache_bytes_max, files)
 
@@ -126,6 +130,7 @@ class Memberships:
             state = self._tags.get(tag)
             if state is not None and state.standing is not None and state.standing.base.stamp != stamp:
                 state.standing = None
+                self._has_moved(tag)
 
     def look_for_files(self) -> None:
         """Lets go of bases in memory for which there is a file by now; the next reading maps that."""
@@ -134,6 +139,16 @@ class Memberships:
                 base = None if state.standing is None else state.standing.base
                 if base is not None and base.private_bytes and self._bases.is_mappable(tag, base.stamp):
                     state.standing = None
+                    self._has_moved(tag)
+        self._bases.look_again()
+
+    def user_rows(self, entity: int) -> UserRows | None:
+        """The rows per user of an entity, if there are any; what they hold is told by the stamps of bases."""
+        return self._bases.user_rows(entity)
+
+    def drop_user_rows(self, entity: int, problem: Unusable) -> None:
+        """Goes on without rows per user that have turned out to be damaged."""
+        self._bases.drop_rows(entity, problem)
 
     def _read_log(self, version: int) -> None:
         """Learns of the changes up to a version; of tags that were never asked for the file keeps them."""
@@ -142,6 +157,7 @@ class Memberships:
             (self.version, version),
         )
         for id_, made, tag, in_base in rows:
+            self._has_moved(tag)
             state = self._tags.get(tag)
             if state is None:
                 continue
@@ -157,12 +173,31 @@ class Memberships:
         with self.lock:
             if version > self.version:
                 for tag in {tag for tags in self._provisional.values() for tag in tags}:
+                    self._has_moved(tag)
                     state = self._tags[tag]
                     fresh = state.entries[bisect_right(state.entries, self.version, key=_version_of) :]
                     if any(entry.in_base for entry in fresh):
                         state.standing = None  # the base in the file has moved on
                 self._provisional = {}
                 self.version = version
+
+    def _has_moved(self, tag: int) -> None:
+        self._moves += 1
+        self._moved.pop(tag, None)  # so that those that moved last stand last
+        self._moved[tag] = self._moves
+
+    def moved_since(self, moves: int) -> tuple[int, int, list[int]]:
+        """The version that is known, how many moves of tags there were, and those that moved after the first `moves`.
+
+        A tag moves when what `over_bases` says of it at the newest version may become something else.
+        """
+        with self.lock:
+            moved = []
+            for tag in reversed(self._moved):
+                if self._moved[tag] <= moves:
+                    break
+                moved.append(tag)
+            return self.version, self._moves, moved
 
     def propose(self, tag: int, version: int, change: Change, id_: int) -> None:
         """Adds the change of a version that is being written; readings of earlier versions do not see it."""
@@ -258,6 +293,7 @@ class Memberships:
                 base = self._bases.mapped(tag, now)
             if base is None:
                 base = self._bases.read(tag)
+            self._has_moved(tag)
             for other in self._bases.admit(tag, base):
                 self._tags[other].standing = None
             state = self._tags.get(tag)
@@ -450,6 +486,17 @@ class Memberships:
         if left:
             parts.append(standing.base.rows(left))
         return in_order(joined(parts))
+
+    def over_bases(self, tags: Iterable[int], version: int) -> Iterator[tuple[TagBase, list[Layer]]]:
+        """Of each tag its base and the layers over it at a version, newest first."""
+        for tag in tags:
+            state = self._tags.get(tag)
+            standing = None if state is None else state.standing
+            if standing is not None and not standing.entries and version >= standing.floor:
+                yield standing.base, []  # most tags of a store that is mostly read
+            else:
+                standing, layers, _ = self._at(tag, version)
+                yield standing.base, layers
 
     def holders(self, tag: int, version: int, users: BitMap) -> BitMap:
         """Those of the users who have any row of a tag at a version, be it an expired one."""
