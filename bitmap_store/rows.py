@@ -196,15 +196,30 @@ def in_order(rows: Rows) -> Rows:
     if few is not None:
         return Rows.from_tuples(sorted(few, key=_place))
     user, value, units = rows["user"], rows["value"], rows["units"]
-    later = user[1:] > user[:-1]
-    if bool(later.all()):
+    if bool((user[1:] > user[:-1]).all()):
         return rows
+    if is_constant(units):
+        # Both in one key: sorting plain integers is several times faster than by two arrays.
+        keys = user.astype(np.uint64) << np.uint64(32)
+        keys |= value.view(np.uint32)
+        return rows if bool((keys[1:] >= keys[:-1]).all()) else rows.take(np.argsort(keys))
     same = user[1:] == user[:-1]
     tie = same & ((value[1:] > value[:-1]) | ((value[1:] == value[:-1]) & (units[1:] >= units[:-1])))
-    if bool(np.all(later | tie)):
+    if bool(np.all((user[1:] > user[:-1]) | tie)):
         return rows
-    keys = [key for key in (units, value) if not is_constant(key)]
-    return rows.take(np.lexsort((*keys, user)))
+    return rows.take(np.lexsort((units, *(() if is_constant(value) else (value,)), user)))
+
+
+def places_in_order(users: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """The places of users in ascending order, those of one user in the order they stand in; at most 2^32 places.
+
+    Sorts one integer of user and place, which numpy does several times faster than it sorts places.
+    """
+    keys = users.astype(np.uint64) << np.uint64(32)
+    keys |= np.arange(len(users), dtype=np.uint64)
+    keys.sort()
+    keys &= np.uint64(0xFFFFFFFF)
+    return keys.view(np.int64)
 
 
 def _place(row: Row) -> Row:

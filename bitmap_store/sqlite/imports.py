@@ -15,6 +15,7 @@ from functools import partial
 from typing import TypeVar
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
@@ -23,18 +24,20 @@ from bitmap_store.catalog import Catalog
 from bitmap_store.definitions import TagDefinition
 from bitmap_store.errors import Invalid
 from bitmap_store.files.blocks import PROFILES
+from bitmap_store.files.buffers import stored
 from bitmap_store.files.cells import Cells, Interpreted
 from bitmap_store.files.profiles import ProfileRows, profiles
 from bitmap_store.files.reader import read_blocks
-from bitmap_store.files.repeats import reject_repeats, repeated_rows, settle, taken
+from bitmap_store.files.repeats import reject_repeats, repeated_rows, settle
 from bitmap_store.files.table import WideRows
+from bitmap_store.files.texts import plain_text
 from bitmap_store.rows import Rows, in_order, is_member, rows_of
 from bitmap_store.sqlite import jobs
 from bitmap_store.sqlite.base import SHARD_BITS
 from bitmap_store.sqlite.definitions import define_tag
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.merge import change_of, merged, shards_of, summed
-from bitmap_store.sqlite.names import give_ids, look_up
+from bitmap_store.sqlite.names import DENSE_MAX, give_ids, look_up
 from bitmap_store.sqlite.routes import route_of, tags_suggested
 from bitmap_store.sqlite.staging import drop_staged, fragments_in, stage, swap
 from bitmap_store.sqlite.writer import Transaction, Writer
@@ -53,7 +56,8 @@ from bitmap_store.values import (
 PROGRESS_SECONDS = 0.5
 LOCK_POLL_SECONDS = 0.2
 NAMES_CHUNK = 50_000
-REJECTIONS_CHUNK = 50_000
+NUMBERS_MAX = 1 << 27
+"""User ids that are numbers below this are looked up in an array."""
 T = TypeVar("T")
 M = TypeVar("M", bound=Interpreted)
 
@@ -102,6 +106,7 @@ class Import:
         self._linked: dict[str, int] = {}
         self._refused: dict[str, str] = {}
         self._cells: dict[str, list[Cells]] = {}
+        self._of_numbers = np.empty(0, np.uint32)  # by user id, where that is a number; DENSE_MAX: not met yet
         self._users = BitMap()
         self._wide: list[WideRows] = []
 
@@ -193,18 +198,18 @@ class Import:
             meant = route.interpret(block)
             self._totals.read += block.rows
             self._reject([*block.rejected, *meant.rejected])
-            names = meant.names.to_pylist()
-            ids = self._resolve(entity, names)
+            ids = self._numbered(entity, meant.names)
             numbered = meant.numbered(ids)
             if self._refused:
+                names = plain_text(meant.names).to_pylist()
                 numbered = self._without_refused(numbered, names)
                 ids = ids[[name not in self._refused for name in names]]
-            self._users |= bitmap_of(ids)
+            self._users |= bitmap_of(np.sort(ids))
             if request.kind == "table" and request.mode == "replace":  # a column that says nothing empties its tag
                 for key in block.columns.keys() - {"user"}:
                     self._cells.setdefault(key, [])
             if isinstance(numbered, WideRows):
-                self._wide.append(replace(numbered, cells=[]))
+                self._wide.append(numbered)
             for cells in numbered.cells:
                 self._cells.setdefault(cells.tag, []).append(cells)
             self._tell(0.6 * min(1.0, block.bytes_done / size))
@@ -223,13 +228,11 @@ class Import:
             if int(user) in places
         }
         self._reject([Rejection(line, "CONFLICT", self._refused[name]) for line, name in wrong.items()])
-        cells = [taken(part, ~is_member(part.users, refused)) for part in meant.cells]
+        cells = [part.take(~is_member(part.users, refused)) for part in meant.cells]
         if not isinstance(meant, WideRows):
             return replace(meant, cells=cells)
         kept = ~is_member(meant.users, refused)
-        return replace(
-            meant, cells=cells, users=meant.users[kept], lines=meant.lines[kept], digests=meant.digests[kept]
-        )
+        return replace(meant, cells=cells, good=np.arange(len(meant.rows.users))[meant.good][kept])
 
     def _settled(self, parts: Sequence[Cells], repeated: Sequence[Rejection]) -> Cells:
         """One tag's cells of the whole file, as they hold in the end."""
@@ -247,10 +250,10 @@ class Import:
         rows = rows_of(len(cells))
         rows["user"] = cells.users
         if cells.values is not None:
-            names = cells.values.dictionary.to_pylist()
+            names = cells.values.names.to_pylist()
             known = self._write(lambda transaction: self._value_ids(transaction, tag, names))
             # An event without a value has the id 0, as in a batch.
-            rows["value"] = np.array([*known, 0])[cells.values.indices.fill_null(len(known)).to_numpy()]
+            rows["value"] = np.array([*known, 0], np.int32)[cells.values.codes]
         for name, column in (
             ("units", cells.units),
             ("count", cells.counts),
@@ -269,6 +272,29 @@ class Import:
         if missing:
             known = transaction.add_values(tag, missing)
         return [known[name] for name in names]
+
+    def _numbered(self, entity: EntityKind, names: pa.Array) -> NDArray[np.uint32]:
+        """Dense ids of names; whole numbers are looked up as such, and are text only when they are first met."""
+        if not pa.types.is_integer(names.type):
+            return self._resolve(entity, names.to_pylist())
+        if not len(names):
+            return np.empty(0, np.uint32)
+        numbers = stored(names)
+        low, high = int(numbers.min()), int(numbers.max())
+        if low < 0 or high >= NUMBERS_MAX:
+            encoded = names.dictionary_encode()
+            return self._resolve(entity, plain_text(encoded.dictionary).to_pylist()).take(stored(encoded.indices))
+        if high >= len(self._of_numbers):
+            grown = np.full(max(high + 1, 2 * len(self._of_numbers)), DENSE_MAX, np.uint32)
+            grown[: len(self._of_numbers)] = self._of_numbers
+            self._of_numbers = grown
+        ids = self._of_numbers.take(numbers)
+        unmet = ids == DENSE_MAX
+        if unmet.any():
+            fresh = pa.array(numbers[unmet]).unique()
+            self._of_numbers[stored(fresh)] = self._resolve(entity, plain_text(fresh).to_pylist())
+            ids = self._of_numbers.take(numbers)
+        return ids
 
     def _resolve(self, entity: EntityKind, names: list[str]) -> NDArray[np.uint32]:
         """Dense ids of distinct names. New names get one at once; their users exist from the flip on."""
@@ -351,6 +377,7 @@ class Import:
         catalog = self._write(lambda transaction: transaction.catalog)
         source = self._write(lambda transaction: transaction.source_id(self._source()))
         repeated = repeated_rows(self._wide) if self._wide else []
+        self._wide.clear()
         self._reject(repeated)
         done, total = 0, len(self._cells) + 1
         while self._cells:
