@@ -18,7 +18,7 @@ from bitmap_store.files.cells import EVERY, Cells, Users
 from bitmap_store.files.coded import Places, joined_codes
 from bitmap_store.files.columns import COUNT_MAX
 from bitmap_store.files.table import WideRows
-from bitmap_store.rows import places_in_order
+from bitmap_store.rows import ascend, places_in_order
 from bitmap_store.values import NEVER, SINGLE_KINDS, Rejection, TagKind
 
 _OVERFLOW = f"the events of one user on one day would count over {COUNT_MAX}"
@@ -114,18 +114,13 @@ def _apart(cells: Cells) -> Cells | None:
     """The cells by user, when no user (CHOICES: with one value) comes twice; None when one does."""
     users = cells.users
     if cells.kind in SINGLE_KINDS:
-        if _ascend(users):
+        if ascend(users):
             return cells
         order = places_in_order(users)
-        return cells.take(order) if _ascend(users[order]) else None
+        return cells.take(order) if ascend(users[order]) else None
     pairs = users.astype(np.uint64) << np.uint64(32)
     pairs |= _codes(cells).astype(np.uint64)
-    return cells if _ascend(pairs) or _ascend(np.sort(pairs)) else None
-
-
-def _ascend(keys: Key) -> bool:
-    """Whether each is greater than the one before it."""
-    return bool((keys[1:] > keys[:-1]).all())
+    return cells if ascend(pairs) or ascend(np.sort(pairs)) else None
 
 
 # ---------------------------------------------------------------- equal rows
@@ -133,7 +128,7 @@ def _ascend(keys: Key) -> bool:
 
 def _shared(users: Users) -> Ints:
     """The places of users that have several, ascending: only these can repeat or replace each other."""
-    if _ascend(users):
+    if ascend(users):
         return np.empty(0, np.int64)
     order = places_in_order(users)
     ordered = users[order]

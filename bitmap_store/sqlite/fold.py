@@ -14,7 +14,7 @@ from bitmap_store.rows import is_member
 from bitmap_store.sqlite import jobs
 from bitmap_store.sqlite.base import SHARD_BITS
 from bitmap_store.sqlite.merge import shards_of
-from bitmap_store.sqlite.staging import drop_staged, fragments_in, stage, swap
+from bitmap_store.sqlite.staging import Staging, drop_staged, fragments_in, swap
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.values import micros
 
@@ -79,7 +79,9 @@ def _fold_tag(writer: Writer, tag: int) -> None:
     every = memberships.rows(tag, version)
     inside = every.take(is_member(every["user"] >> SHARD_BITS, shards))
     fragments = fragments_in([inside], shards)
-    writer.submit(lambda transaction: stage(transaction, tag, fragments)).result()
+    staging = Staging(writer)
+    staging.add(tag, fragments)
+    staging.finish()
 
     def finish(transaction: Transaction) -> None:
         swap(transaction, tag, shards, version)

@@ -19,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from bitmap_store.bitmaps import bitmap_of, distinct, ids_of
+from bitmap_store.bitmaps import bitmap_of, ids_of
 from bitmap_store.catalog import Catalog
 from bitmap_store.definitions import TagDefinition
 from bitmap_store.errors import Invalid
@@ -27,19 +27,19 @@ from bitmap_store.files.blocks import PROFILES
 from bitmap_store.files.buffers import stored
 from bitmap_store.files.cells import Cells, Interpreted
 from bitmap_store.files.profiles import ProfileRows, profiles
-from bitmap_store.files.reader import read_blocks
+from bitmap_store.files.reader import ahead, read_blocks
 from bitmap_store.files.repeats import reject_repeats, repeated_rows, settle
 from bitmap_store.files.table import WideRows
 from bitmap_store.files.texts import plain_text
-from bitmap_store.rows import Rows, in_order, is_member, rows_of
+from bitmap_store.rows import Rows, in_order, is_constant, is_member, rows_of
 from bitmap_store.sqlite import jobs
-from bitmap_store.sqlite.base import SHARD_BITS
+from bitmap_store.sqlite.base import SHARD_BITS, fragments_and_sets
 from bitmap_store.sqlite.definitions import define_tag
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.merge import change_of, merged, shards_of, summed
 from bitmap_store.sqlite.names import DENSE_MAX, give_ids, look_up
 from bitmap_store.sqlite.routes import route_of, tags_suggested
-from bitmap_store.sqlite.staging import drop_staged, fragments_in, stage, swap
+from bitmap_store.sqlite.staging import Staging, drop_staged, fragments_in, shards_in, swap
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.values import (
     NEVER,
@@ -54,7 +54,7 @@ from bitmap_store.values import (
 )
 
 PROGRESS_SECONDS = 0.5
-LOCK_POLL_SECONDS = 0.2
+MICROSECOND = timedelta(microseconds=1)
 NAMES_CHUNK = 50_000
 NUMBERS_MAX = 1 << 27
 """User ids that are numbers below this are looked up in an array."""
@@ -194,7 +194,7 @@ class Import:
         request = self._request
         size = max(request.path.stat().st_size, 1)
         route = route_of(request.kind, catalog, entity.key, self._writer.timezone)
-        for block in read_blocks(request.path, request.format, route.shape):
+        for block in ahead(read_blocks(request.path, request.format, route.shape)):
             meant = route.interpret(block)
             self._totals.read += block.rows
             self._reject([*block.rejected, *meant.rejected])
@@ -379,47 +379,57 @@ class Import:
         repeated = repeated_rows(self._wide) if self._wide else []
         self._wide.clear()
         self._reject(repeated)
+        staging = Staging(self._writer)
         done, total = 0, len(self._cells) + 1
         while self._cells:
             key, parts = self._cells.popitem()
             tag = catalog.tag(key)
             rows = self._rows(tag, parts, repeated)
             rows["source"] = source
-            yield self._stage(tag.id, tag.kind, rows, tag)
+            yield self._stage(staging, tag.id, tag.kind, rows, tag)
             done += 1
             self._tell(0.6 + 0.35 * done / total)
         everyone = rows_of(len(self._users))
         everyone["user"] = ids_of(self._users)
-        yield self._stage(-entity.id, TagKind.FLAG, everyone, None)
+        yield self._stage(staging, -entity.id, TagKind.FLAG, everyone, None)
+        staging.finish()
 
     def _source(self) -> str:
         return self._request.source or self._request.title or f"import {self._job}"
 
-    def _stage(self, tag_id: int, kind: TagKind, rows: Rows, tag: Tag | None) -> Staged:
+    def _stage(self, staging: Staging, tag_id: int, kind: TagKind, rows: Rows, tag: Tag | None) -> Staged:
         """Writes the fragments of a tag as they will be, and remembers what that changes."""
         memberships, moment = self._writer.memberships, self._moment
         version = memberships.tail()
         rows["since"] = moment
         if tag is not None and tag.valid_for is not None:
-            open_ended = rows["expires"] == NEVER
-            start = rows["last"][open_ended] if kind is TagKind.EVENT else moment
-            rows.put("expires", open_ended, start + tag.valid_for // timedelta(microseconds=1))
+            _end(rows, tag.valid_for // MICROSECOND, None if kind is TagKind.EVENT else moment)
         new = summed(rows) if kind is TagKind.EVENT else in_order(rows)
         every = memberships.rows(tag_id, version)
-        users = self._considered(every, new)
-        before = every.take(is_member(every["user"], users))
+        behind = memberships.overlaid(tag_id, version)
+        if not len(every) and not behind:
+            touched = BitMap()
+            fragments = []
+            for fragment, users in fragments_and_sets(new):
+                fragments.append(fragment)
+                touched |= users
+            staging.add(tag_id, fragments)
+            change = Change(touched, every, None) if touched else None
+            return Staged(tag_id, kind, new, change, version, shards_in(fragments))
+        considered = self._considered(every, new)
+        inside = is_member(every["user"], ids_of(considered))
+        before = every if inside.all() else every.take(inside)
         after = merged(kind, before, new, moment, self._request.mode == "replace" and tag is not None)
-        behind = shards_of(memberships.overlaid(tag_id, version), SHARD_BITS)
-        shards = np.union1d(distinct(users >> SHARD_BITS), behind)
-        fragments = fragments_in([every.take(~is_member(every["user"], users)), after], shards)
-        self._write(lambda transaction: stage(transaction, tag_id, fragments))
-        return Staged(tag_id, kind, new, change_of(before, after), version, shards)
+        shards = shards_of(considered | behind, SHARD_BITS)
+        staging.add(tag_id, fragments_in([every.take(~inside), after], shards))
+        change = change_of(before, after)
+        return Staged(tag_id, kind, new, change and replace(change, after=None), version, shards)
 
-    def _considered(self, every: Rows, new: Rows) -> NDArray[np.uint32]:
+    def _considered(self, every: Rows, new: Rows) -> BitMap:
         """The users whose rows the import decides: those of the file, or with mode=replace all who have any."""
-        users = distinct(new["user"])
+        users = bitmap_of(new["user"])
         if self._request.mode == "replace":
-            users = distinct(np.concatenate([users, every["user"]]))
+            users |= bitmap_of(every["user"])
         return users
 
     # ------------------------------------------------------------ the flip
@@ -479,3 +489,12 @@ class Import:
         totals.waiting = []
         jobs.end(transaction, self._job, JobState.DONE)
         return result
+
+
+def _end(rows: Rows, span: int, start: int | None) -> None:
+    """Lets rows without an end have one, `span` microseconds after a moment; None: after their own."""
+    if start is not None and is_constant(rows["expires"]) and (rows["expires"][:1] == NEVER).all():
+        rows["expires"] = start + span
+        return
+    open_ended = rows["expires"] == NEVER
+    rows.put("expires", open_ended, span + (rows["last"][open_ended] if start is None else start))
