@@ -39,7 +39,7 @@ from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.merge import change_of, merged, shards_of, summed
 from bitmap_store.sqlite.names import DENSE_MAX, give_ids, look_up
 from bitmap_store.sqlite.routes import route_of, tags_suggested
-from bitmap_store.sqlite.staging import Staging, drop_staged, fragments_in, shards_in, swap
+from bitmap_store.sqlite.staging import Staging, fragments_in, shards_in, swap, sweep
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.values import (
     NEVER,
@@ -77,7 +77,7 @@ class Staged:
     tag: int
     kind: TagKind
     new: Rows
-    change: Change | None
+    touched: BitMap
     version: int
     shards: NDArray[np.uint32]
 
@@ -129,11 +129,14 @@ class Import:
         self._read(entity, catalog)
         if self._totals.read == self._totals.rejected and request.mode == "replace":
             raise Invalid("no row of the file can be applied; with mode=replace that would empty every tag it names")
-        staged = list(self._stage_all(entity))
-        return self._write(lambda transaction: self._flip(transaction, entity, staged))
+        staging = Staging(self._writer)
+        staged = list(self._stage_all(entity, staging))
+        staging.finish()
+        result = self._write(lambda transaction: self._flip(transaction, entity, staging.generation, staged))
+        sweep(self._writer)
+        return result
 
     def _start(self, transaction: Transaction) -> WriteResult | None:
-        drop_staged(transaction)
         jobs.advance(transaction, self._job, state=JobState.RUNNING, started_at=transaction.moment)
         key = self._request.key
         return transaction.applied(key, self._fingerprint(transaction)) if key else None
@@ -373,13 +376,12 @@ class Import:
 
     # ------------------------------------------------------------ staging
 
-    def _stage_all(self, entity: EntityKind) -> Iterable[Staged]:
+    def _stage_all(self, entity: EntityKind, staging: Staging) -> Iterable[Staged]:
         catalog = self._write(lambda transaction: transaction.catalog)
         source = self._write(lambda transaction: transaction.source_id(self._source()))
         repeated = repeated_rows(self._wide) if self._wide else []
         self._wide.clear()
         self._reject(repeated)
-        staging = Staging(self._writer)
         done, total = 0, len(self._cells) + 1
         while self._cells:
             key, parts = self._cells.popitem()
@@ -392,7 +394,6 @@ class Import:
         everyone = rows_of(len(self._users))
         everyone["user"] = ids_of(self._users)
         yield self._stage(staging, -entity.id, TagKind.FLAG, everyone, None)
-        staging.finish()
 
     def _source(self) -> str:
         return self._request.source or self._request.title or f"import {self._job}"
@@ -413,17 +414,16 @@ class Import:
             for fragment, users in fragments_and_sets(new):
                 fragments.append(fragment)
                 touched |= users
-            staging.add(tag_id, fragments)
-            change = Change(touched, every, None) if touched else None
-            return Staged(tag_id, kind, new, change, version, shards_in(fragments))
+            staging.add(tag_id, fragments, Change(touched, every, None) if touched else None)
+            return Staged(tag_id, kind, new, touched, version, shards_in(fragments))
         considered = self._considered(every, new)
         inside = is_member(every["user"], ids_of(considered))
         before = every if inside.all() else every.take(inside)
         after = merged(kind, before, new, moment, self._request.mode == "replace" and tag is not None)
         shards = shards_of(considered | behind, SHARD_BITS)
-        staging.add(tag_id, fragments_in([every.take(~inside), after], shards))
         change = change_of(before, after)
-        return Staged(tag_id, kind, new, change and replace(change, after=None), version, shards)
+        staging.add(tag_id, fragments_in([every.take(~inside), after], shards), change)
+        return Staged(tag_id, kind, new, BitMap() if change is None else change.touched, version, shards)
 
     def _considered(self, every: Rows, new: Rows) -> BitMap:
         """The users whose rows the import decides: those of the file, or with mode=replace all who have any."""
@@ -434,42 +434,37 @@ class Import:
 
     # ------------------------------------------------------------ the flip
 
-    def _flip(self, transaction: Transaction, entity: EntityKind, staged: Sequence[Staged]) -> WriteResult:
+    def _flip(
+        self, transaction: Transaction, entity: EntityKind, generation: int, staged: Sequence[Staged]
+    ) -> WriteResult:
         changed = created = 0
         for part in staged:
-            touched, late = self._flip_tag(transaction, part)
+            touched = self._flip_tag(transaction, generation, part)
             if part.tag == -entity.id:
                 created = touched
             else:
                 changed += touched
-            if late is not None:
-                transaction.record(part.tag, late)
         self._link(transaction, entity, self._users)
         return self._finish(transaction, changed, created)
 
-    def _flip_tag(self, transaction: Transaction, part: Staged) -> tuple[int, Change | None]:
-        """Swaps the fragments of a tag; how many users changed, and the change of those written meanwhile."""
+    def _flip_tag(self, transaction: Transaction, generation: int, part: Staged) -> int:
+        """Swaps the fragments of a tag; how many users changed. Users written meanwhile are worked out again."""
         memberships = transaction.memberships
         replace = self._request.mode == "replace" and part.tag > 0
         late = memberships.touched_since(part.tag, part.version)
-        if not replace:
+        if late and not replace:
             late &= bitmap_of(part.new["user"])
-        late_change: Change | None = None
+        change: Change | None = None
         if late:
-            users = ids_of(late)
             before = memberships.rows(part.tag, transaction.current, late)
-            new = part.new.take(is_member(part.new["user"], users))
-            late_change = change_of(before, merged(part.kind, before, new, transaction.moment, replace))
-        swap(transaction, part.tag, part.shards, part.version)
-        touched = 0
-        if part.change is not None:
-            early = part.change.touched - late
-            if early:
-                before = part.change.before
-                before = before.take(is_member(before["user"], ids_of(early)))
-                transaction.record(part.tag, Change(early, before, None))
-                touched += len(early)
-        return touched + (len(late_change.touched) if late_change else 0), late_change
+            change = change_of(before, merged(part.kind, before, part.new.of(late), transaction.moment, replace))
+        swap(transaction, part.tag, generation, part.shards, part.version)
+        early = part.touched - late
+        if early:
+            transaction.record_flip(part.tag, generation, late & part.touched)
+        if change is not None:
+            transaction.record(part.tag, change)
+        return len(early) + (0 if change is None else len(change.touched))
 
     def _finish(self, transaction: Transaction, changed: int, created: int) -> WriteResult:
         totals = self._totals

@@ -218,6 +218,21 @@ class Transaction:
         assert cursor.lastrowid is not None
         self.memberships.propose(tag, version, change, cursor.lastrowid)
 
+    def record_flip(self, tag: int, generation: int, late: BitMap) -> None:
+        """Writes to the log that staged fragments of a tag have come to hold.
+
+        What that changed is staged too, and counts except for the users who were written meanwhile.
+        """
+        version = self.next_version()
+        touched, before = packed(late), encode(rows_of(0))
+        cursor = self.raw.execute(
+            "INSERT INTO change (version, tag_id, checksum, touched, before, after, generation) "
+            "VALUES (?, ?, ?, ?, ?, NULL, ?)",
+            (version, tag, checksum(touched, before), touched, before, generation),
+        )
+        assert cursor.lastrowid is not None
+        self.memberships.propose_flip(tag, version, cursor.lastrowid)
+
     def source_id(self, name: str | None) -> int:
         """The id of a source, given when it is first named; 0 is none."""
         if name is None:
