@@ -15,7 +15,7 @@ import numpy as np
 
 from bitmap_store.catalog import Catalog
 from bitmap_store.errors import Invalid, NotFound
-from bitmap_store.evaluate import stable_hash
+from bitmap_store.slices import stable_hash
 from bitmap_store.expression import (
     And,
     At,

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -21,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from bitmap_store.errors import TagroarError
 from bitmap_store.expression import Everyone, Expression, Match
 from bitmap_store.language import render
+from bitmap_store.sqlite import engine
 from bitmap_store.sqlite.cache import directory_of
 from bitmap_store.values import Assign, Batch, Event, Operation
 from tests.histories import (
@@ -90,11 +92,16 @@ class History(RuleBasedStateMachine):
         first=st.sampled_from(EDGES),
         timezone=st.sampled_from(TIMEZONES),
         cache_bytes=st.sampled_from([0, 700, 1 << 20]),
+        split=st.sampled_from([0, engine.BREAKDOWN_SPLIT]),
+        tail_max=st.sampled_from([0, 1, 5]),
     )
-    def begin(self, first: int, timezone: str, cache_bytes: int) -> None:
+    def begin(self, first: int, timezone: str, cache_bytes: int, tail_max: int, split: int) -> None:
+        self.patched = pytest.MonkeyPatch()
+        self.patched.setattr(engine, "BREAKDOWN_SPLIT", split)
         self.root = Path(tempfile.mkdtemp(prefix="tagroar-"))
         self.clock = StillClock()
         self.cache_bytes = cache_bytes
+        self.tail_max = tail_max
         self.timezone = timezone
         directory = copied(defined(), self.root / "0")
         start_ids_at(directory, first)
@@ -107,13 +114,14 @@ class History(RuleBasedStateMachine):
         self.lives = 0
 
     def opened(self, directory: Path) -> StoreWorld:
-        return StoreWorld(directory, self.clock, self.timezone, RETENTION, self.cache_bytes)
+        return StoreWorld(directory, self.clock, self.timezone, RETENTION, self.cache_bytes, self.tail_max)
 
     def teardown(self) -> None:
         if hasattr(self, "worlds"):
             for world in self.worlds:
                 world.close()
             shutil.rmtree(self.root)
+            self.patched.undo()
 
     # ------------------------------------------------------------ what happens
 

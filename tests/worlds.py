@@ -296,10 +296,11 @@ class StoreWorld:
         timezone: str = "UTC",
         retention: timedelta = RETENTION,
         cache_bytes_max: int = 1 << 20,
+        tail_max: int = 2,
     ) -> None:
         self.clock = clock
         self.directory = directory
-        self.settings = StoreSettings(directory, ZoneInfo(timezone), retention, cache_bytes_max)
+        self.settings = StoreSettings(directory, ZoneInfo(timezone), retention, cache_bytes_max, tail_max=tail_max)
         self._runner = asyncio.Runner()
         self.store = SqliteStore(self.settings, clock)
 
