@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from bitmap_store.sqlite import engine
 from tests.worlds import CachedWorld, FoldingWorld, OracleWorld, StillClock, StoreWorld, World, copied
 
 settings.register_profile("quick", deadline=None, max_examples=100, stateful_step_count=12)
@@ -46,9 +45,8 @@ def folding_world(empty_store: Path, tmp_path: Path) -> Iterator[StoreWorld]:
 
 
 @pytest.fixture
-def cached_world(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StoreWorld]:
-    """A new store that folds and builds its cache after every write, and breaks down as if there were many keys."""
-    monkeypatch.setattr(engine, "BREAKDOWN_SPLIT", 0)
+def cached_world(empty_store: Path, tmp_path: Path) -> Iterator[StoreWorld]:
+    """A new store that folds and builds its cache after every write."""
     world = CachedWorld(copied(empty_store, tmp_path / "cached"), StillClock())
     yield world
     world.close()

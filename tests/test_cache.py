@@ -9,7 +9,7 @@ import pytest
 
 from bitmap_store import croaring
 from bitmap_store.definitions import TagDefinition
-from bitmap_store.sqlite import bases, breakdowns, cache, engine, jobs
+from bitmap_store.sqlite import bases, breakdowns, cache, jobs
 from bitmap_store.sqlite.cache import Built
 from bitmap_store.values import Assign, Event, Remove, TagKind
 from tests.worlds import StillClock, StoreWorld, copied
@@ -26,13 +26,6 @@ QUESTIONS = (
     'likes in ("tea", "go")',
 )
 needs_mapping = pytest.mark.skipif(not croaring.AVAILABLE, reason="this build of pyroaring does not export CRoaring")
-
-
-@pytest.fixture(autouse=True)
-def many_keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Breakdowns go as if there were many keys."""
-    monkeypatch.setattr(engine, "BREAKDOWN_SPLIT", 0)
-    yield
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
@@ -22,7 +21,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from bitmap_store.errors import TagroarError
 from bitmap_store.expression import Everyone, Expression, Match
 from bitmap_store.language import render
-from bitmap_store.sqlite import engine
 from bitmap_store.sqlite.cache import directory_of
 from bitmap_store.values import Assign, Batch, Event, Operation
 from tests.histories import (
@@ -92,12 +90,9 @@ class History(RuleBasedStateMachine):
         first=st.sampled_from(EDGES),
         timezone=st.sampled_from(TIMEZONES),
         cache_bytes=st.sampled_from([0, 700, 1 << 20]),
-        split=st.sampled_from([0, engine.BREAKDOWN_SPLIT]),
         tail_max=st.sampled_from([0, 1, 5]),
     )
-    def begin(self, first: int, timezone: str, cache_bytes: int, tail_max: int, split: int) -> None:
-        self.patched = pytest.MonkeyPatch()
-        self.patched.setattr(engine, "BREAKDOWN_SPLIT", split)
+    def begin(self, first: int, timezone: str, cache_bytes: int, tail_max: int) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="tagroar-"))
         self.clock = StillClock()
         self.cache_bytes = cache_bytes
@@ -121,7 +116,6 @@ class History(RuleBasedStateMachine):
             for world in self.worlds:
                 world.close()
             shutil.rmtree(self.root)
-            self.patched.undo()
 
     # ------------------------------------------------------------ what happens
 

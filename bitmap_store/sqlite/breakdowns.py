@@ -25,6 +25,8 @@ from bitmap_store.sqlite.user_rows import UserRows
 from bitmap_store.stopping import Stop
 
 THREADS = 2
+FEW = 32
+"""So many sets are sooner gone through than shared among threads."""
 CODE_NANOSECONDS = 8
 """About what it takes to gather and count one code of a user's row."""
 CONTAINER_NANOSECONDS = 700
@@ -34,22 +36,22 @@ CONTAINER_NANOSECONDS = 700
 class Breakdown:
     """The sizes of an audience with each of many keys, of which most are values of tags."""
 
-    def __init__(self, memberships: Memberships, reading: Reading, audience: BitMap, stop: Stop) -> None:
+    def __init__(self, memberships: Memberships, plan: Plan, evaluation: Evaluation, stop: Stop) -> None:
         self._memberships = memberships
-        self._reading = reading
-        self._audience = audience
+        self._reading = plan.reading
+        self._evaluation = evaluation
+        self._audience = evaluation.users(plan)
         self._stop = stop
 
     def sizes(self, keys: Sequence[Plan]) -> list[int]:
         """The size of the audience with each key."""
         found = [0] * len(keys)
         by_tag: dict[int, list[int]] = {}
-        evaluation = Evaluation(self._memberships, self._stop)
         for place, key in enumerate(keys):
             if isinstance(key.node, Tagged) and key.node.span == ANY_SPAN and key.reading == self._reading:
                 by_tag.setdefault(key.node.tag, []).append(place)
             else:
-                found[place] = evaluation.size(key, self._audience)
+                found[place] = self._evaluation.size(key, self._audience)
         tags = [
             _TagKeys(base, layers, [_values(keys[place]) for place in places])
             for places, (base, layers) in zip(
@@ -157,13 +159,15 @@ def _is_of(rows: UserRows, tag: int, base: TagBase) -> bool:
 def intersections(audience: BitMap, sets: Sequence[BitMap], stop: Stop) -> list[int]:
     """The size of an audience with each of many sets; on several threads."""
 
-    def counted(start: int) -> list[int]:
+    def counted(start: int, step: int = THREADS) -> list[int]:
         sizes = []
-        for users in sets[start::THREADS]:
+        for users in sets[start::step]:
             stop.check()
             sizes.append(intersection_size(audience, users))
         return sizes
 
+    if len(sets) < FEW:
+        return counted(0, 1)
     found = [0] * len(sets)
     with ThreadPoolExecutor(THREADS) as pool:
         for start, sizes in enumerate(pool.map(counted, range(THREADS))):

@@ -45,7 +45,7 @@ from bitmap_store.sqlite.tokens import TokenInfo
 from bitmap_store.sqlite.user_tags import Asked, UserTags
 from bitmap_store.sqlite.work import Workers
 from bitmap_store.sqlite.writer import Transaction, Writer
-from bitmap_store.stopping import Lanes
+from bitmap_store.stopping import Lanes, Stop
 from bitmap_store.store import Page, ProfileFacts, Summary
 from bitmap_store.tables import JobRow
 from bitmap_store.values import (
@@ -63,7 +63,7 @@ from bitmap_store.values import (
 )
 
 STREAM_BLOCK = 1 << 17
-BREAKDOWN_SPLIT = 64
+BREAKDOWN_LONG = 64
 """From so many keys on a breakdown is shared among threads."""
 POLL_SECONDS = 0.1
 T = TypeVar("T")
@@ -130,14 +130,16 @@ class SqliteStore:
         )
         self._user_tags = UserTags(self._memberships)
         self._lanes = Lanes()
-        self._names = Names(self._connection, self._memberships.lock)
+        self._names = Names(settings.directory)
         self._data_version = -1
         self._known_sources: tuple[int, dict[int, str]] = (-2, {})
         self._catalog = Catalog(version=-1)
         self._values: dict[int, ValueTable] = {}  # of deleted tags too, for requests that began before
         self._moment = moment_of(0)
         self._horizon = moment_of(0)
-        self.writer = Writer(self._engine, self._memberships, self.clock, settings.timezone, definitions.load_catalog)
+        self.writer = Writer(
+            self._engine, self._memberships, self._names, self.clock, settings.timezone, definitions.load_catalog
+        )
         self._workers = Workers(
             self.writer,
             settings.directory,
@@ -155,6 +157,7 @@ class SqliteStore:
         await asyncio.to_thread(self.writer.close)
         await self._async_engine.dispose()
         self._engine.dispose()
+        self._names.close()
         self._connection.close()
 
     # ------------------------------------------------------------ views and plans
@@ -179,6 +182,7 @@ class SqliteStore:
                 if catalog != self._catalog.version:
                     self._catalog = definitions.load_catalog(self._connection)
                     self._values |= self._catalog.value_tables
+                self._names.given = dict(self._connection.execute("SELECT id, next_dense FROM entity"))
                 found = self._connection.execute("SELECT moment FROM version WHERE version = ?", (version,)).fetchone()
             finally:
                 self._connection.execute("COMMIT")
@@ -265,17 +269,13 @@ class SqliteStore:
 
     async def breakdown(self, plan: Plan, keys: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.breakdown`."""
-        if len(keys) < BREAKDOWN_SPLIT:
 
-            def sizes(evaluation: Evaluation) -> list[int]:
-                users = evaluation.users(plan)
-                return [evaluation.size(key, users) for key in keys]
+        def sizes(evaluation: Evaluation, stop: Stop) -> list[int]:
+            return Breakdown(self._memberships, plan, evaluation, stop).sizes(keys)
 
-            return await self._evaluated(sizes, [plan, *keys])
-        users = await self._members(plan)
-        return await self._lanes.run(
-            lambda stop: Breakdown(self._memberships, plan.reading, users, stop).sizes(keys), long=True
-        )
+        if len(keys) < BREAKDOWN_LONG:
+            return await self._evaluated(lambda evaluation: sizes(evaluation, Stop()), [plan, *keys])
+        return await self._lanes.run(lambda stop: sizes(Evaluation(self._memberships, stop), stop), long=True)
 
     async def page(self, plan: Plan, after: int | None, limit: int) -> Page:
         """See `BitmapStore.page`. Looks at ever wider ranges of ids until it has enough, and at nothing else."""
@@ -331,13 +331,20 @@ class SqliteStore:
 
     async def resolve(self, entity: str, names: Sequence[str], id_kind: str | None = None) -> list[int | None]:
         """See `BitmapStore.resolve`."""
-        return self._names.dense_of(self._catalog.entity(entity).id, names, id_kind)
+        kind = self._catalog.entity(entity)
+        await self._learn_names(kind.id)
+        return self._names.dense_of(kind.id, names, id_kind)
+
+    async def _learn_names(self, entity: int) -> None:
+        """Reads what others gave, beside the event loop where it is much; a few names are read when they are asked."""
+        if self._names.is_far_behind(entity):
+            await asyncio.to_thread(self._names.learn, entity)
 
     async def names(self, entity: str, users: Sequence[int] | NDArray[np.uint32]) -> list[str]:
         """See `BitmapStore.names`."""
         kind = self._catalog.entity(entity)
-        found: list[str] = self._names.names_of(kind.id, np.asarray(users, np.uint32)).to_pylist()
-        return found
+        await self._learn_names(kind.id)
+        return self._names.listed(kind.id, np.asarray(users, np.int64).tolist())
 
     def _facts(self, reading: Reading) -> Callable[[list[int]], dict[int, Facts]]:
         def facts(users: list[int]) -> dict[int, Facts]:
@@ -378,9 +385,8 @@ class SqliteStore:
         """See `BitmapStore.profiles`."""
         universe = self._memberships.universe(reading)
         there = [user for user in users if user in universe]
-        names = dict(
-            zip(there, self._names.names_of(reading.entity, np.array(there, np.uint32)).to_pylist(), strict=True)
-        )
+        await self._learn_names(reading.entity)
+        names = dict(zip(there, self._names.listed(reading.entity, there), strict=True))
         facts = await asyncio.to_thread(self._facts(reading), there)
         return [profile_of(user, names[user], facts.get(user, ([], {}))) if user in names else None for user in users]
 

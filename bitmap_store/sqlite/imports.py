@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -32,9 +31,10 @@ from bitmap_store.rows import Rows, in_order, is_member, rows_of
 from bitmap_store.sqlite import jobs
 from bitmap_store.sqlite.base import SHARD_BITS
 from bitmap_store.sqlite.definitions import define_tag
+from bitmap_store.sqlite.file_names import FileNames
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.merge import change_of, merged, shards_of, summed
-from bitmap_store.sqlite.names import give_ids, look_up
+from bitmap_store.sqlite.name_upkeep import renew_file
 from bitmap_store.sqlite.routes import route_of, tags_suggested
 from bitmap_store.sqlite.staging import drop_staged, fragments_in, stage, swap
 from bitmap_store.sqlite.writer import Transaction, Writer
@@ -52,7 +52,6 @@ from bitmap_store.values import (
 
 PROGRESS_SECONDS = 0.5
 LOCK_POLL_SECONDS = 0.2
-NAMES_CHUNK = 50_000
 REJECTIONS_CHUNK = 50_000
 T = TypeVar("T")
 M = TypeVar("M", bound=Interpreted)
@@ -98,9 +97,6 @@ class Import:
         self._totals = Totals()
         self._told = 0.0
         self._moment = micros(writer.clock.now())
-        self._dense: dict[str, int] = {}
-        self._linked: dict[str, int] = {}
-        self._refused: dict[str, str] = {}
         self._cells: dict[str, list[Cells]] = {}
         self._users = BitMap()
         self._wide: list[WideRows] = []
@@ -116,16 +112,18 @@ class Import:
             return started
         catalog = self._write(lambda transaction: transaction.catalog)
         entity = catalog.entity(request.entity, argument="entity")
+        names = FileNames(self._writer, entity, request.id_kind)
         if request.kind == "profiles":
-            found = list(self._read_profiles(entity))
-            return self._write(lambda transaction: self._apply_profiles(transaction, entity, found))
+            found = list(self._read_profiles(names))
+            return self._write(lambda transaction: self._apply_profiles(transaction, entity, names, found))
         if request.define:
             catalog = self._define(entity)
-        self._read(entity, catalog)
+        self._read(entity, names, catalog)
+        renew_file(self._writer, entity.id)  # before the flip, so that whoever sees new users finds their names fast
         if self._totals.read == self._totals.rejected and request.mode == "replace":
             raise Invalid("no row of the file can be applied; with mode=replace that would empty every tag it names")
         staged = list(self._stage_all(entity))
-        return self._write(lambda transaction: self._flip(transaction, entity, staged))
+        return self._write(lambda transaction: self._flip(transaction, entity, names, staged))
 
     def _start(self, transaction: Transaction) -> WriteResult | None:
         drop_staged(transaction)
@@ -184,7 +182,7 @@ class Import:
 
         return self._write(define)
 
-    def _read(self, entity: EntityKind, catalog: Catalog) -> None:
+    def _read(self, entity: EntityKind, names: FileNames, catalog: Catalog) -> None:
         """Reads the whole file into pieces by tag."""
         request = self._request
         size = max(request.path.stat().st_size, 1)
@@ -193,13 +191,11 @@ class Import:
             meant = route.interpret(block)
             self._totals.read += block.rows
             self._reject([*block.rejected, *meant.rejected])
-            names = meant.names.to_pylist()
-            ids = self._resolve(entity, names)
-            numbered = meant.numbered(ids)
-            if self._refused:
-                numbered = self._without_refused(numbered, names)
-                ids = ids[[name not in self._refused for name in names]]
-            self._users |= bitmap_of(ids)
+            ids = names.resolve(meant.names)
+            if (ids < 0).any():
+                meant = self._without_refused(meant, ids < 0, names)
+            numbered = meant.numbered(ids.astype(np.uint32))
+            self._users |= bitmap_of(ids[ids >= 0])
             if request.kind == "table" and request.mode == "replace":  # a column that says nothing empties its tag
                 for key in block.columns.keys() - {"user"}:
                     self._cells.setdefault(key, [])
@@ -209,24 +205,23 @@ class Import:
                 self._cells.setdefault(cells.tag, []).append(cells)
             self._tell(0.6 * min(1.0, block.bytes_done / size))
 
-    def _without_refused(self, meant: M, names: list[str]) -> M:
+    def _without_refused(self, meant: M, refused: NDArray[np.bool_], names: FileNames) -> M:
         """What a block means, less the rows of users who cannot be named so; those are rejected."""
-        places = {self._dense[name]: name for name in names if name in self._refused}
-        refused = np.array(sorted(places), np.uint32)
         said = [(part.users, part.lines) for part in meant.cells]
         if isinstance(meant, WideRows):
             said.append((meant.users, meant.lines))
         wrong = {
-            int(line): places[int(user)]
+            int(line): int(user)
             for users, lines in said
-            for user, line in zip(users, lines, strict=True)
-            if int(user) in places
+            for user, line in zip(users[refused[users]], lines[refused[users]], strict=True)
         }
-        self._reject([Rejection(line, "CONFLICT", self._refused[name]) for line, name in wrong.items()])
-        cells = [taken(part, ~is_member(part.users, refused)) for part in meant.cells]
+        self._reject(
+            [Rejection(line, "CONFLICT", names.refusal(meant.names[user].as_py())) for line, user in wrong.items()]
+        )
+        cells = [taken(part, ~refused[part.users]) for part in meant.cells]
         if not isinstance(meant, WideRows):
             return replace(meant, cells=cells)
-        kept = ~is_member(meant.users, refused)
+        kept = ~refused[meant.users]
         return replace(
             meant, cells=cells, users=meant.users[kept], lines=meant.lines[kept], digests=meant.digests[kept]
         )
@@ -270,49 +265,23 @@ class Import:
             known = transaction.add_values(tag, missing)
         return [known[name] for name in names]
 
-    def _resolve(self, entity: EntityKind, names: list[str]) -> NDArray[np.uint32]:
-        """Dense ids of distinct names. New names get one at once; their users exist from the flip on."""
-        unknown = [name for name in names if name not in self._dense]
-        for start in range(0, len(unknown), NAMES_CHUNK):
-            chunk = unknown[start : start + NAMES_CHUNK]
-            self._dense |= self._write(partial(self._give, entity, chunk))
-        return np.fromiter((self._dense[name] for name in names), np.uint32, len(names))
-
-    def _give(self, entity: EntityKind, names: list[str], transaction: Transaction) -> dict[str, int]:
-        raw, id_kind = transaction.raw, self._request.id_kind
-        found = dict(look_up(raw, entity.id, names, id_kind))
-        missing = [name for name in names if name not in found]
-        if id_kind is not None and missing:
-            taken = dict(look_up(raw, entity.id, missing))
-            for name, dense in taken.items():
-                if transaction.memberships.rows(-entity.id, transaction.current, BitMap([dense])):
-                    self._refused[name] = f"{name!r} is a user id already, and not linked as {id_kind!r}; link it first"
-            found |= taken
-            missing = [name for name in missing if name not in taken]
-            self._linked |= taken
-        given = give_ids(raw, entity.id, missing)
-        if id_kind is not None:
-            self._linked |= given
-        return found | given
-
     # ------------------------------------------------------------ profiles
 
-    def _read_profiles(self, entity: EntityKind) -> Iterable[tuple[ProfileRows, NDArray[np.uint32]]]:
+    def _read_profiles(self, names: FileNames) -> Iterable[tuple[ProfileRows, NDArray[np.int64]]]:
         size = max(self._request.path.stat().st_size, 1)
         for block in read_blocks(self._request.path, self._request.format, PROFILES):
             rows = profiles(block)
             self._totals.read += block.rows
             self._reject([*block.rejected, *rows.rejected])
-            names = rows.users.to_pylist()
-            self._resolve(entity, list(dict.fromkeys(names)))
-            yield rows, np.fromiter((self._dense[name] for name in names), np.uint32, len(names))
+            yield rows, names.resolve(rows.users)
             self._tell(0.8 * min(1.0, block.bytes_done / size))
 
     def _apply_profiles(
         self,
         transaction: Transaction,
         entity: EntityKind,
-        found: Sequence[tuple[ProfileRows, NDArray[np.uint32]]],
+        names: FileNames,
+        found: Sequence[tuple[ProfileRows, NDArray[np.int64]]],
     ) -> WriteResult:
         """Applies all rows in order; a row with an identifier of somebody else's is rejected as a whole."""
         changed = 0
@@ -321,6 +290,9 @@ class Import:
             identifiers = {kind: column.to_pylist() for kind, column in rows.identifiers.items()}
             lines, attributes = rows.lines.tolist(), rows.attributes.to_pylist()
             for i, user in enumerate(dense.tolist()):
+                if user < 0:
+                    self._reject([Rejection(lines[i], "CONFLICT", names.refusal(rows.users[i].as_py()))])
+                    continue
                 linked = [Identifier(kind, column[i]) for kind, column in identifiers.items() if column[i] is not None]
                 taken = next((each for each in linked if transaction.owner(entity, each) not in (None, user)), None)
                 if taken is not None:
@@ -336,14 +308,8 @@ class Import:
                 users.add(user)
                 changed += sum(transaction.link(entity, user, each) for each in linked)
         created = transaction.create(entity, users)
-        self._link(transaction, entity, users)
+        names.link(transaction, users)
         return self._finish(transaction, changed, created)
-
-    def _link(self, transaction: Transaction, entity: EntityKind, users: BitMap) -> None:
-        """Links the identifiers by which new users were named."""
-        for value, dense in self._linked.items():
-            if dense in users:
-                transaction.link(entity, dense, Identifier(str(self._request.id_kind), value))
 
     # ------------------------------------------------------------ staging
 
@@ -397,7 +363,9 @@ class Import:
 
     # ------------------------------------------------------------ the flip
 
-    def _flip(self, transaction: Transaction, entity: EntityKind, staged: Sequence[Staged]) -> WriteResult:
+    def _flip(
+        self, transaction: Transaction, entity: EntityKind, names: FileNames, staged: Sequence[Staged]
+    ) -> WriteResult:
         changed = created = 0
         for part in staged:
             touched, late = self._flip_tag(transaction, part)
@@ -407,7 +375,7 @@ class Import:
                 changed += touched
             if late is not None:
                 transaction.record(part.tag, late)
-        self._link(transaction, entity, self._users)
+        names.link(transaction, self._users)
         return self._finish(transaction, changed, created)
 
     def _flip_tag(self, transaction: Transaction, part: Staged) -> tuple[int, Change | None]:

@@ -168,6 +168,19 @@ class Memberships:
         self._provisional = {made: tags for made, tags in self._provisional.items() if made > version}
         self.version = version
 
+    def committed(self, version: int) -> None:
+        """Learns that what was proposed up to a version is in the file; the other versions up to it are known."""
+        with self.lock:
+            if version > self.version:
+                for tag in {tag for tags in self._provisional.values() for tag in tags}:
+                    self._has_moved(tag)
+                    state = self._tags[tag]
+                    fresh = state.entries[bisect_right(state.entries, self.version, key=_version_of) :]
+                    if any(entry.in_base for entry in fresh):
+                        state.standing = None  # the base in the file has moved on
+                self._provisional = {}
+                self.version = version
+
     def _has_moved(self, tag: int) -> None:
         self._moves += 1
         self._moved.pop(tag, None)  # so that those that moved last stand last
@@ -185,19 +198,6 @@ class Memberships:
                     break
                 moved.append(tag)
             return self.version, self._moves, moved
-
-    def committed(self, version: int) -> None:
-        """Learns that what was proposed up to a version is in the file; the other versions up to it are known."""
-        with self.lock:
-            if version > self.version:
-                for tag in {tag for tags in self._provisional.values() for tag in tags}:
-                    self._has_moved(tag)
-                    state = self._tags[tag]
-                    fresh = state.entries[bisect_right(state.entries, self.version, key=_version_of) :]
-                    if any(entry.in_base for entry in fresh):
-                        state.standing = None  # the base in the file has moved on
-                self._provisional = {}
-                self.version = version
 
     def propose(self, tag: int, version: int, change: Change, id_: int) -> None:
         """Adds the change of a version that is being written; readings of earlier versions do not see it."""

@@ -198,6 +198,8 @@ class UserRows:
             codes, _ = self.codes_of(users[start : start + GATHERED])
             return np.bincount(codes, minlength=len(self.values))
 
+        if len(users) <= GATHERED:
+            return counted(0)
         with ThreadPoolExecutor(THREADS) as pool:
             parts = pool.map(counted, range(0, len(users), GATHERED))
             return sum(parts, np.zeros(len(self.values), np.int64))

@@ -27,10 +27,12 @@ from bitmap_store.clock import Clock
 from bitmap_store.errors import Conflict, Invalid, NotFound, TagroarError, Unavailable
 from bitmap_store.rows import rows_of
 from bitmap_store.sqlite.changes import TagEditor, check_user, users_of
+from bitmap_store.sqlite.identifiers import owners
 from bitmap_store.sqlite.journal import NOTHING, Journal
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.memberships import Memberships
-from bitmap_store.sqlite.names import give_ids, look_up
+from bitmap_store.sqlite.names import Names
+from bitmap_store.sqlite.naming import Naming
 from bitmap_store.values import (
     Assign,
     Batch,
@@ -68,12 +70,14 @@ class Writer:
         self,
         engine: Engine,
         memberships: Memberships,
+        names: Names,
         clock: Clock,
         timezone: ZoneInfo,
         load_catalog: Callable[[sqlite3.Connection], Catalog],
     ) -> None:
         self._engine = engine
         self.memberships = memberships
+        self.names = names
         self.clock = clock
         self.timezone = timezone
         self.load_catalog = load_catalog
@@ -131,8 +135,10 @@ class Writer:
                 try:
                     self._refresh(raw)
                     journal = Journal(raw, self.memberships)
-                    outcomes = [self._attempt(work, connection, raw, journal) for work in group]
+                    naming = Naming(self.names, raw)
+                    outcomes = [self._attempt(work, connection, raw, journal, naming) for work in group]
                     journal.write()
+                    naming.write()
                     transaction.commit()
                 except BaseException:
                     if journal is not None:  # before anybody else can make these versions
@@ -140,6 +146,8 @@ class Writer:
                     raw.rollback()
                     raise
             self.memberships.committed(journal.version)
+            with suppress(MemoryError):  # what was committed can be read again
+                naming.publish()
             return outcomes
         except BaseException as error:
             self.catalog = Catalog(version=-1)
@@ -153,10 +161,12 @@ class Writer:
         if catalog != self.catalog.version:
             self.catalog = self.load_catalog(raw)
 
-    def _attempt(self, work: Work, connection: Connection, raw: sqlite3.Connection, journal: Journal) -> Outcome:
+    def _attempt(
+        self, work: Work, connection: Connection, raw: sqlite3.Connection, journal: Journal, naming: Naming
+    ) -> Outcome:
         raw.execute("SAVEPOINT batch")
-        mark = journal.mark()
-        transaction = Transaction(self, connection, raw, journal)
+        mark, names = journal.mark(), naming.mark()
+        transaction = Transaction(self, connection, raw, journal, naming)
         try:
             if isinstance(work.run, Batch):
                 value: Any = transaction.apply(work.run)
@@ -170,6 +180,7 @@ class Writer:
             raw.execute("ROLLBACK TO batch")
             raw.execute("RELEASE batch")
             journal.withdraw(mark)
+            naming.withdraw(names)
             (catalog,) = raw.execute("SELECT catalog FROM store").fetchone()
             if catalog != self.catalog.version:
                 self.catalog = self.load_catalog(raw)
@@ -204,11 +215,14 @@ def _settle(outcomes: Sequence[Outcome]) -> None:
 class Transaction:
     """What may be done inside a write: one batch, one definition, one flip. Gives versions and ids."""
 
-    def __init__(self, writer: Writer, connection: Connection, raw: sqlite3.Connection, journal: Journal) -> None:
+    def __init__(
+        self, writer: Writer, connection: Connection, raw: sqlite3.Connection, journal: Journal, naming: Naming
+    ) -> None:
         self._writer = writer
         self.connection = connection
         self.raw = raw
         self.journal = journal
+        self.naming = naming
         self.memberships = writer.memberships
         self.version: int | None = None
         self._sources: dict[str, int] = {}
@@ -319,22 +333,28 @@ class Transaction:
     def users(self, entity: EntityKind, names: list[str], id_kind: str | None) -> dict[str, int]:
         """The dense id of each name; unknown names get one. By identifier a new user has the identifier's
         own text as its user id."""
-        found = dict(look_up(self.raw, entity.id, names, id_kind))
+        found = self.known(entity, names, id_kind)
         missing = [name for name in names if name not in found]
         if not missing:
             return found
         for name in missing:
             check_user(name)
         if id_kind is None:
-            return found | give_ids(self.raw, entity.id, missing)
-        taken = dict(look_up(self.raw, entity.id, missing))
+            return found | self.naming.give(entity.id, missing)
+        taken = self.known(entity, missing)
         if taken:
             name = next(iter(taken))
             raise Conflict(f"{name!r} is a user id already, and not linked as {id_kind!r}; link it first")
-        given = give_ids(self.raw, entity.id, missing)
+        given = self.naming.give(entity.id, missing)
         for name, dense in given.items():
             self.link(entity, dense, Identifier(id_kind, name))
         return found | given
+
+    def known(self, entity: EntityKind, names: list[str], id_kind: str | None = None) -> dict[str, int]:
+        """The dense id of each name that has one, by an identifier of a kind if one is given."""
+        if id_kind is None:
+            return self.naming.dense_of(entity.id, names)
+        return owners(self.raw, entity.id, names, id_kind)
 
     def create(self, entity: EntityKind, users: BitMap) -> int:
         """Makes these users exist, if they do not; how many are new."""
@@ -348,7 +368,7 @@ class Transaction:
 
     def owner(self, entity: EntityKind, identifier: Identifier) -> int | None:
         """Whose identifier this is."""
-        return dict(look_up(self.raw, entity.id, [identifier.value], identifier.kind)).get(identifier.value)
+        return owners(self.raw, entity.id, [identifier.value], identifier.kind).get(identifier.value)
 
     def link(self, entity: EntityKind, dense: int, identifier: Identifier) -> bool:
         """Gives a user an identifier, from this version on; False when it has it. CONFLICT when another has."""
@@ -433,7 +453,7 @@ class Transaction:
                 raise
         named = users_of(batch.operations)
         made = users_of(operation for operation in batch.operations if not isinstance(operation, Remove))
-        return dict(look_up(self.raw, entity.id, named, batch.id_kind)) | self.users(entity, made, batch.id_kind)
+        return self.known(entity, named, batch.id_kind) | self.users(entity, made, batch.id_kind)
 
     def _editors(self, entity: EntityKind, batch: Batch, dense: dict[str, int]) -> dict[str, TagEditor]:
         """An editor for each tag that the batch names, holding the rows of the users it touches there."""
