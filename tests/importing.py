@@ -22,8 +22,8 @@ class Interleaved(Import):
 
     meanwhile: Callable[[], object] = staticmethod(lambda: None)
 
-    def _stage_all(self, entity):  # type: ignore[no-untyped-def]
-        staged = list(super()._stage_all(entity))
+    def _stage_all(self, entity, staging):  # type: ignore[no-untyped-def]
+        staged = list(super()._stage_all(entity, staging))
         self.meanwhile()
         return staged
 

@@ -24,6 +24,7 @@ from bitmap_store.rows import (
     Rows,
     decode_columns,
     encode,
+    encoded_constants,
     is_constant,
     joined,
     joined_column,
@@ -94,32 +95,51 @@ class Fragment:
 
 
 def fragments_of(rows: Rows) -> Iterator[Fragment]:
-    """Rows in canonical order, cut into fragments by value and shard. Users that repeat (EVENT) keep their column."""
+    """Rows in canonical order, cut into fragments by value and shard; see `fragments_and_sets`."""
+    return (fragment for fragment, _ in fragments_and_sets(rows))
+
+
+def fragments_and_sets(rows: Rows) -> Iterator[tuple[Fragment, BitMap]]:
+    """Rows in canonical order, cut into fragments by value and shard, each with its set of users.
+
+    Users that repeat (EVENT) keep their column. Linear in the rows up to 65,536 values and shards.
+    """
     if not len(rows):
         return
+    known = encoded_constants(rows)
     shards = rows["user"] >> SHARD_BITS
-    places = rows["value"].astype(np.int64) << (32 - SHARD_BITS) | shards
-    if int(places.max()) < 1 << 16:
-        places = places.astype(np.uint16)  # sorted in linear time
-    order = np.argsort(places, kind="stable")  # so users stay in order
-    rows, shards, places = rows.take(order), shards[order], places[order]
-    cuts = np.flatnonzero(places[1:] != places[:-1]) + 1
-    starts = [0, *cuts.tolist()]
-    for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+    first, least = int(shards[0]), int(rows["value"].min())
+    count = int(shards[-1]) - first + 1
+    places = rows["value"].astype(np.int64)
+    places -= least
+    places *= count
+    places += shards
+    places -= first
+    if not is_constant(rows["value"]):
+        if int(places.max()) < 1 << 16:
+            places = places.astype(np.uint16)  # sorted in linear time
+        order = np.argsort(places, kind="stable")  # so users stay in order
+        places = places[order]
+        rows = rows.take(slice(None))
+        rows["value"] = 0  # the places say it
+        rows = rows.take(order)
+    starts = [0, *(np.flatnonzero(places[1:] != places[:-1]) + 1).tolist()]
+    for start, end, place in zip(starts, [*starts[1:], len(rows)], places[starts].tolist(), strict=True):
         part = rows.take(slice(start, end))
         users = bitmap_of(part["user"])
         repeats = len(users) != len(part)
         packed_users = packed(users)
-        columns = encode(part, without=("value",) if repeats else ("user", "value"))
-        yield Fragment(
-            value=int(part["value"][0]),
-            shard=int(shards[start]),
+        columns = encode(part, ("value",) if repeats else ("user", "value"), known)
+        fragment = Fragment(
+            value=least + place // count,
+            shard=first + place % count,
             cardinality=len(users),
             ends_first=first_end(part),
             checksum=checksum(packed_users, columns),
             users=packed_users,
             columns=columns,
         )
+        yield fragment, users
 
 
 class ValueBase(ABC):

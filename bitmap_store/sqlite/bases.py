@@ -21,6 +21,9 @@ from bitmap_store.sqlite.user_rows import UserRows
 
 T = TypeVar("T")
 _FRAGMENT = "SELECT value_id, shard, cardinality, ends_first, checksum, users, columns FROM fragment"
+_HOLDS = (
+    "generation = (SELECT generation FROM shard WHERE shard.tag_id = fragment.tag_id AND shard.shard = fragment.shard)"
+)
 
 
 class Bases:
@@ -116,14 +119,14 @@ def discard(path: Path, problem: Unusable) -> None:
 
 def fragments(connection: sqlite3.Connection, tag: int) -> Iterator[Fragment]:
     """The fragments of a tag in order of value and shard."""
-    rows = connection.execute(f"{_FRAGMENT} WHERE tag_id = ? AND staged = 0 ORDER BY value_id, shard", (tag,))
+    rows = connection.execute(f"{_FRAGMENT} WHERE tag_id = ? AND {_HOLDS} ORDER BY value_id, shard", (tag,))
     return (Fragment(*row) for row in rows)
 
 
 def fragments_to_be(connection: sqlite3.Connection, tag: int, shards: Iterable[int]) -> Iterator[Fragment]:
     """The fragments of a tag as they will be once the staged ones of the shards have taken their places."""
     taken = set(map(int, shards))
-    rows = connection.execute(f"{_FRAGMENT} WHERE tag_id = ? AND staged = 1 ORDER BY value_id, shard", (tag,))
+    rows = connection.execute(f"{_FRAGMENT} WHERE tag_id = ? AND generation = (SELECT generation FROM store)", (tag,))
     found = [Fragment(*row) for row in rows]
     found += [fragment for fragment in fragments(connection, tag) if fragment.shard not in taken]
     return iter(sorted(found, key=lambda fragment: (fragment.value, fragment.shard)))

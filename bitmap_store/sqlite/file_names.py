@@ -14,6 +14,8 @@ from pyroaring import BitMap
 from bitmap_store.bitmaps import bitmap_of, ids_of
 from bitmap_store.dictionary import GrowingDictionary
 from bitmap_store.errors import Conflict
+from bitmap_store.files.buffers import stored
+from bitmap_store.files.texts import plain_text
 from bitmap_store.hashing import Hash, Hashed, Places, Texts
 from bitmap_store.rows import is_member
 from bitmap_store.sqlite.identifiers import MANY, OwnersOfKind, owners
@@ -23,6 +25,9 @@ from bitmap_store.values import EntityKind
 
 CHUNK = 1 << 17
 """Names that one transaction gives ids to."""
+NUMBERS_MAX = 1 << 27
+"""User ids that are numbers below this are looked up in an array, of 8 bytes each."""
+UNMET = -2
 
 
 class FileNames:
@@ -36,10 +41,13 @@ class FileNames:
         self._seen = GrowingDictionary(Hash(os.urandom(16)))
         self._seen_ids: Places = np.zeros(0, np.int64)
         self._linked: list[tuple[pa.Array, Places]] = []
+        self._by_number: Places = np.zeros(0, np.int64)
 
     def resolve(self, names: pa.Array) -> Places:
         """The dense id of each row; new names get one. -1 for an identifier that nobody has but that is the user id
-        of somebody: see `refusal`."""
+        of somebody: see `refusal`. Whole numbers are looked up as such, and are text only when they are first met."""
+        if pa.types.is_integer(names.type):
+            return self._of_whole_numbers(names)
         if self._id_kind is not None:
             return self._by_identifier(names)
         known = self._writer.names
@@ -51,6 +59,26 @@ class FileNames:
             some = unknown[start : start + CHUNK]
             ids[some] = self._writer.submit(partial(self._named, asked.take(some))).result()
         return ids if rows is None else ids[rows]
+
+    def _of_whole_numbers(self, names: pa.Array) -> Places:
+        if not len(names):
+            return np.zeros(0, np.int64)
+        numbers = stored(names)
+        low, high = int(numbers.min()), int(numbers.max())
+        if low < 0 or high >= NUMBERS_MAX:
+            coded = names.dictionary_encode()
+            return self.resolve(plain_text(coded.dictionary)).take(stored(coded.indices))
+        if high >= len(self._by_number):
+            grown = np.full(max(high + 1, 2 * len(self._by_number)), UNMET, np.int64)
+            grown[: len(self._by_number)] = self._by_number
+            self._by_number = grown
+        ids = self._by_number.take(numbers)
+        unmet = ids == UNMET
+        if unmet.any():
+            fresh = pa.array(numbers[unmet]).unique()
+            self._by_number[stored(fresh)] = self.resolve(plain_text(fresh))
+            ids = self._by_number.take(numbers)
+        return ids
 
     def refusal(self, name: str) -> str:
         """Why a name gets no id."""

@@ -14,7 +14,7 @@ from bitmap_store.rows import is_member
 from bitmap_store.sqlite import jobs, name_upkeep
 from bitmap_store.sqlite.base import SHARD_BITS
 from bitmap_store.sqlite.merge import shards_of
-from bitmap_store.sqlite.staging import drop_staged, fragments_in, stage, swap
+from bitmap_store.sqlite.staging import Staging, fragments_in, swap, sweep
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.values import micros
 
@@ -64,28 +64,29 @@ def fold(
         return 0
     try:
         if behind:
-            writer.submit(drop_staged).result()
+            staging = Staging(writer)
             for tag in behind:
-                _fold_tag(writer, tag)
+                _fold_tag(writer, staging, tag)
             writer.submit(lambda transaction: forget(transaction, horizon)).result()
+            sweep(writer)
         name_upkeep.keep_up(writer, entries_max)
     finally:
         os.close(turn)
     return len(behind)
 
 
-def _fold_tag(writer: Writer, tag: int) -> None:
+def _fold_tag(writer: Writer, staging: Staging, tag: int) -> None:
     memberships = writer.memberships
     version = memberships.tail()
     covered = memberships.overlaid(tag, version)
     shards = shards_of(covered, SHARD_BITS)
     every = memberships.rows(tag, version)
     inside = every.take(is_member(every["user"] >> SHARD_BITS, shards))
-    fragments = fragments_in([inside], shards)
-    writer.submit(lambda transaction: stage(transaction, tag, fragments)).result()
+    staging.add(tag, fragments_in([inside], shards))
+    staging.finish()
 
     def finish(transaction: Transaction) -> None:
-        swap(transaction, tag, shards, version)
+        swap(transaction, tag, staging.generation, shards, version)
         transaction.raw.execute("UPDATE store SET folds = folds + 1")
 
     writer.submit(finish).result()

@@ -22,11 +22,14 @@ from bitmap_store.sqlite.writer import Writer
 from bitmap_store.values import JobState
 
 TURN_SECONDS = 0.2
+NICENESS = 10
+"""How far an import stands back for the processes that answer questions."""
 
 
 def main(settings: dict[str, str | int]) -> None:
     """Runs the job that the settings name."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's interrupt is for the parent, which ends us in order
+    os.nice(NICENESS)
     directory, job = Path(str(settings["directory"])), str(settings["job"])
     engine, connection = write_engine(directory), read_connection(directory)
     memberships = Memberships(connection, cache_bytes_max=0)

@@ -17,26 +17,26 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from bitmap_store.bitmaps import bitmap_of, distinct, ids_of
+from bitmap_store.bitmaps import bitmap_of, ids_of
 from bitmap_store.catalog import Catalog
 from bitmap_store.definitions import TagDefinition
 from bitmap_store.errors import Invalid
 from bitmap_store.files.blocks import PROFILES
 from bitmap_store.files.cells import Cells, Interpreted
 from bitmap_store.files.profiles import ProfileRows, profiles
-from bitmap_store.files.reader import read_blocks
-from bitmap_store.files.repeats import reject_repeats, repeated_rows, settle, taken
+from bitmap_store.files.reader import ahead, read_blocks
+from bitmap_store.files.repeats import reject_repeats, repeated_rows, settle
 from bitmap_store.files.table import WideRows
-from bitmap_store.rows import Rows, in_order, is_member, rows_of
+from bitmap_store.rows import Rows, in_order, is_constant, is_member, rows_of
 from bitmap_store.sqlite import jobs
-from bitmap_store.sqlite.base import SHARD_BITS
+from bitmap_store.sqlite.base import SHARD_BITS, fragments_and_sets
 from bitmap_store.sqlite.definitions import define_tag
 from bitmap_store.sqlite.file_names import FileNames
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.merge import change_of, merged, shards_of, summed
 from bitmap_store.sqlite.name_upkeep import renew_file
 from bitmap_store.sqlite.routes import route_of, tags_suggested
-from bitmap_store.sqlite.staging import drop_staged, fragments_in, stage, swap
+from bitmap_store.sqlite.staging import Staging, fragments_in, shards_in, swap, sweep
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.values import (
     NEVER,
@@ -51,8 +51,8 @@ from bitmap_store.values import (
 )
 
 PROGRESS_SECONDS = 0.5
-LOCK_POLL_SECONDS = 0.2
 REJECTIONS_CHUNK = 50_000
+MICROSECOND = timedelta(microseconds=1)
 T = TypeVar("T")
 M = TypeVar("M", bound=Interpreted)
 
@@ -72,7 +72,7 @@ class Staged:
     tag: int
     kind: TagKind
     new: Rows
-    change: Change | None
+    touched: BitMap
     version: int
     shards: NDArray[np.uint32]
 
@@ -122,11 +122,14 @@ class Import:
         renew_file(self._writer, entity.id)  # before the flip, so that whoever sees new users finds their names fast
         if self._totals.read == self._totals.rejected and request.mode == "replace":
             raise Invalid("no row of the file can be applied; with mode=replace that would empty every tag it names")
-        staged = list(self._stage_all(entity))
-        return self._write(lambda transaction: self._flip(transaction, entity, names, staged))
+        staging = Staging(self._writer)
+        staged = list(self._stage_all(entity, staging))
+        staging.finish()
+        result = self._write(lambda transaction: self._flip(transaction, entity, names, staging.generation, staged))
+        sweep(self._writer)
+        return result
 
     def _start(self, transaction: Transaction) -> WriteResult | None:
-        drop_staged(transaction)
         jobs.advance(transaction, self._job, state=JobState.RUNNING, started_at=transaction.moment)
         key = self._request.key
         return transaction.applied(key, self._fingerprint(transaction)) if key else None
@@ -187,7 +190,7 @@ class Import:
         request = self._request
         size = max(request.path.stat().st_size, 1)
         route = route_of(request.kind, catalog, entity.key, self._writer.timezone)
-        for block in read_blocks(request.path, request.format, route.shape):
+        for block in ahead(read_blocks(request.path, request.format, route.shape)):
             meant = route.interpret(block)
             self._totals.read += block.rows
             self._reject([*block.rejected, *meant.rejected])
@@ -195,12 +198,12 @@ class Import:
             if (ids < 0).any():
                 meant = self._without_refused(meant, ids < 0, names)
             numbered = meant.numbered(ids.astype(np.uint32))
-            self._users |= bitmap_of(ids[ids >= 0])
+            self._users |= bitmap_of(np.sort(ids[ids >= 0]))
             if request.kind == "table" and request.mode == "replace":  # a column that says nothing empties its tag
                 for key in block.columns.keys() - {"user"}:
                     self._cells.setdefault(key, [])
             if isinstance(numbered, WideRows):
-                self._wide.append(replace(numbered, cells=[]))
+                self._wide.append(numbered)
             for cells in numbered.cells:
                 self._cells.setdefault(cells.tag, []).append(cells)
             self._tell(0.6 * min(1.0, block.bytes_done / size))
@@ -216,15 +219,13 @@ class Import:
             for user, line in zip(users[refused[users]], lines[refused[users]], strict=True)
         }
         self._reject(
-            [Rejection(line, "CONFLICT", names.refusal(meant.names[user].as_py())) for line, user in wrong.items()]
+            [Rejection(line, "CONFLICT", names.refusal(str(meant.names[user]))) for line, user in wrong.items()]
         )
-        cells = [taken(part, ~refused[part.users]) for part in meant.cells]
+        cells = [part.take(~refused[part.users]) for part in meant.cells]
         if not isinstance(meant, WideRows):
             return replace(meant, cells=cells)
         kept = ~refused[meant.users]
-        return replace(
-            meant, cells=cells, users=meant.users[kept], lines=meant.lines[kept], digests=meant.digests[kept]
-        )
+        return replace(meant, cells=cells, good=np.arange(len(meant.rows.users))[meant.good][kept])
 
     def _settled(self, parts: Sequence[Cells], repeated: Sequence[Rejection]) -> Cells:
         """One tag's cells of the whole file, as they hold in the end."""
@@ -242,10 +243,10 @@ class Import:
         rows = rows_of(len(cells))
         rows["user"] = cells.users
         if cells.values is not None:
-            names = cells.values.dictionary.to_pylist()
+            names = cells.values.names.to_pylist()
             known = self._write(lambda transaction: self._value_ids(transaction, tag, names))
             # An event without a value has the id 0, as in a batch.
-            rows["value"] = np.array([*known, 0])[cells.values.indices.fill_null(len(known)).to_numpy()]
+            rows["value"] = np.array([*known, 0], np.int32)[cells.values.codes]
         for name, column in (
             ("units", cells.units),
             ("count", cells.counts),
@@ -313,10 +314,11 @@ class Import:
 
     # ------------------------------------------------------------ staging
 
-    def _stage_all(self, entity: EntityKind) -> Iterable[Staged]:
+    def _stage_all(self, entity: EntityKind, staging: Staging) -> Iterable[Staged]:
         catalog = self._write(lambda transaction: transaction.catalog)
         source = self._write(lambda transaction: transaction.source_id(self._source()))
         repeated = repeated_rows(self._wide) if self._wide else []
+        self._wide.clear()
         self._reject(repeated)
         done, total = 0, len(self._cells) + 1
         while self._cells:
@@ -324,83 +326,88 @@ class Import:
             tag = catalog.tag(key)
             rows = self._rows(tag, parts, repeated)
             rows["source"] = source
-            yield self._stage(tag.id, tag.kind, rows, tag)
+            yield self._stage(staging, tag.id, tag.kind, rows, tag)
             done += 1
             self._tell(0.6 + 0.35 * done / total)
         everyone = rows_of(len(self._users))
         everyone["user"] = ids_of(self._users)
-        yield self._stage(-entity.id, TagKind.FLAG, everyone, None)
+        yield self._stage(staging, -entity.id, TagKind.FLAG, everyone, None)
 
     def _source(self) -> str:
         return self._request.source or self._request.title or f"import {self._job}"
 
-    def _stage(self, tag_id: int, kind: TagKind, rows: Rows, tag: Tag | None) -> Staged:
+    def _stage(self, staging: Staging, tag_id: int, kind: TagKind, rows: Rows, tag: Tag | None) -> Staged:
         """Writes the fragments of a tag as they will be, and remembers what that changes."""
         memberships, moment = self._writer.memberships, self._moment
         version = memberships.tail()
         rows["since"] = moment
         if tag is not None and tag.valid_for is not None:
-            open_ended = rows["expires"] == NEVER
-            start = rows["last"][open_ended] if kind is TagKind.EVENT else moment
-            rows.put("expires", open_ended, start + tag.valid_for // timedelta(microseconds=1))
+            _end(rows, tag.valid_for // MICROSECOND, None if kind is TagKind.EVENT else moment)
         new = summed(rows) if kind is TagKind.EVENT else in_order(rows)
         every = memberships.rows(tag_id, version)
-        users = self._considered(every, new)
-        before = every.take(is_member(every["user"], users))
+        behind = memberships.overlaid(tag_id, version)
+        if not len(every) and not behind:
+            touched = BitMap()
+            fragments = []
+            for fragment, users in fragments_and_sets(new):
+                fragments.append(fragment)
+                touched |= users
+            staging.add(tag_id, fragments, Change(touched, every, None) if touched else None)
+            return Staged(tag_id, kind, new, touched, version, shards_in(fragments))
+        considered = self._considered(every, new)
+        inside = is_member(every["user"], ids_of(considered))
+        before = every if inside.all() else every.take(inside)
         after = merged(kind, before, new, moment, self._request.mode == "replace" and tag is not None)
-        behind = shards_of(memberships.overlaid(tag_id, version), SHARD_BITS)
-        shards = np.union1d(distinct(users >> SHARD_BITS), behind)
-        fragments = fragments_in([every.take(~is_member(every["user"], users)), after], shards)
-        self._write(lambda transaction: stage(transaction, tag_id, fragments))
-        return Staged(tag_id, kind, new, change_of(before, after), version, shards)
+        shards = shards_of(considered | behind, SHARD_BITS)
+        change = change_of(before, after)
+        staging.add(tag_id, fragments_in([every.take(~inside), after], shards), change)
+        return Staged(tag_id, kind, new, BitMap() if change is None else change.touched, version, shards)
 
-    def _considered(self, every: Rows, new: Rows) -> NDArray[np.uint32]:
+    def _considered(self, every: Rows, new: Rows) -> BitMap:
         """The users whose rows the import decides: those of the file, or with mode=replace all who have any."""
-        users = distinct(new["user"])
+        users = bitmap_of(new["user"])
         if self._request.mode == "replace":
-            users = distinct(np.concatenate([users, every["user"]]))
+            users |= bitmap_of(every["user"])
         return users
 
     # ------------------------------------------------------------ the flip
 
     def _flip(
-        self, transaction: Transaction, entity: EntityKind, names: FileNames, staged: Sequence[Staged]
+        self,
+        transaction: Transaction,
+        entity: EntityKind,
+        names: FileNames,
+        generation: int,
+        staged: Sequence[Staged],
     ) -> WriteResult:
         changed = created = 0
         for part in staged:
-            touched, late = self._flip_tag(transaction, part)
+            touched = self._flip_tag(transaction, generation, part)
             if part.tag == -entity.id:
                 created = touched
             else:
                 changed += touched
-            if late is not None:
-                transaction.record(part.tag, late)
         names.link(transaction, self._users)
         return self._finish(transaction, changed, created)
 
-    def _flip_tag(self, transaction: Transaction, part: Staged) -> tuple[int, Change | None]:
-        """Swaps the fragments of a tag; how many users changed, and the change of those written meanwhile."""
+    def _flip_tag(self, transaction: Transaction, generation: int, part: Staged) -> int:
+        """Swaps the fragments of a tag; how many users changed. Users written meanwhile are worked out again."""
         memberships = transaction.memberships
         replace = self._request.mode == "replace" and part.tag > 0
         late = memberships.touched_since(part.tag, part.version)
-        if not replace:
+        if late and not replace:
             late &= bitmap_of(part.new["user"])
-        late_change: Change | None = None
+        change: Change | None = None
         if late:
-            users = ids_of(late)
             before = memberships.rows(part.tag, transaction.current, late)
-            new = part.new.take(is_member(part.new["user"], users))
-            late_change = change_of(before, merged(part.kind, before, new, transaction.moment, replace))
-        swap(transaction, part.tag, part.shards, part.version)
-        touched = 0
-        if part.change is not None:
-            early = part.change.touched - late
-            if early:
-                before = part.change.before
-                before = before.take(is_member(before["user"], ids_of(early)))
-                transaction.record(part.tag, Change(early, before, None))
-                touched += len(early)
-        return touched + (len(late_change.touched) if late_change else 0), late_change
+            change = change_of(before, merged(part.kind, before, part.new.of(late), transaction.moment, replace))
+        swap(transaction, part.tag, generation, part.shards, part.version)
+        early = part.touched - late
+        if early:
+            transaction.record_flip(part.tag, generation, late & part.touched)
+        if change is not None:
+            transaction.record(part.tag, change)
+        return len(early) + (0 if change is None else len(change.touched))
 
     def _finish(self, transaction: Transaction, changed: int, created: int) -> WriteResult:
         totals = self._totals
@@ -420,3 +427,12 @@ class Import:
         totals.waiting = []
         jobs.end(transaction, self._job, JobState.DONE)
         return result
+
+
+def _end(rows: Rows, span: int, start: int | None) -> None:
+    """Lets rows without an end have one, `span` microseconds after a moment; None: after their own."""
+    if start is not None and is_constant(rows["expires"]) and (rows["expires"][:1] == NEVER).all():
+        rows["expires"] = start + span
+        return
+    open_ended = rows["expires"] == NEVER
+    rows.put("expires", open_ended, span + (rows["last"][open_ended] if start is None else start))

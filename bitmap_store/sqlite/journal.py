@@ -5,8 +5,10 @@ A transaction is of many batches; two statements for all of their rows cost a te
 
 import sqlite3
 
+from pyroaring import BitMap
+
 from bitmap_store.bitmaps import checksum, packed
-from bitmap_store.rows import encode
+from bitmap_store.rows import Rows, encode, rows_of
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.memberships import Memberships
 
@@ -27,7 +29,7 @@ class Journal:
         self._last = self._first
         (self._id,) = raw.execute("SELECT coalesce(max(id), 0) FROM change").fetchone()
         self._versions: list[tuple[int, int]] = []
-        self._changes: list[tuple[int, int, int, int, bytes, bytes, bytes | None]] = []
+        self._changes: list[tuple[int, int, int, int, bytes, bytes, bytes | None, int | None]] = []
         self._written = (0, 0)
 
     @property
@@ -48,12 +50,20 @@ class Journal:
 
     def record(self, tag: int, change: Change) -> None:
         """Adds the change of one tag to the version that was made last."""
-        touched, before = packed(change.touched), encode(change.before)
-        after = None if change.after is None else encode(change.after)
-        self._id += 1
-        kept = checksum(touched, before, after or b"")
-        self._changes.append((self._id, self.version, tag, kept, touched, before, after))
+        self._add(tag, change.touched, change.before, change.after)
         self._memberships.propose(tag, self.version, change, self._id)
+
+    def record_flip(self, tag: int, generation: int, late: BitMap) -> None:
+        """Adds that staged fragments of a tag have come to hold. What that changed is staged too, and counts except
+        for the users who were written meanwhile."""
+        self._add(tag, late, rows_of(0), None, generation)
+        self._memberships.propose_flip(tag, self.version, self._id)
+
+    def _add(self, tag: int, touched: BitMap, before: Rows, after: Rows | None, generation: int | None = None) -> None:
+        blobs = packed(touched), encode(before), None if after is None else encode(after)
+        kept = checksum(*(blob or b"" for blob in blobs))
+        self._id += 1
+        self._changes.append((self._id, self.version, tag, kept, *blobs, generation))
 
     def mark(self) -> Mark:
         """Where the journal stands, for `withdraw`."""
@@ -76,8 +86,8 @@ class Journal:
             self._raw.execute("UPDATE store SET version = ?", (self.version,))
         if len(self._changes) > changes:
             self._raw.executemany(
-                "INSERT INTO change (id, version, tag_id, checksum, touched, before, after) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO change (id, version, tag_id, checksum, touched, before, after, generation) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 self._changes[changes:],
             )
         self._written = self.mark()

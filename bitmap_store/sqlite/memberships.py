@@ -206,6 +206,13 @@ class Memberships:
             self._provisional.setdefault(version, set()).add(tag)
             self._tags[tag].entries.append(LogEntry(version, change.after is None, id_, change))
 
+    def propose_flip(self, tag: int, version: int, id_: int) -> None:
+        """Adds that a version that is being written moves the base of a tag; the file says what that changes."""
+        with self.lock:
+            if tag in self._tags:
+                self._provisional.setdefault(version, set()).add(tag)
+                self._tags[tag].entries.append(LogEntry(version, True, id_))
+
     def withdraw(self, version: int) -> None:
         """Takes back what was proposed from `version` on, because it is not committed."""
         with self.lock:
@@ -237,15 +244,20 @@ class Memberships:
         """Id, version and change of what the file says of a tag in versions after..until, the first not included."""
         with self.lock:
             rows = self._connection.execute(
-                "SELECT id, version, checksum, touched, before, after FROM change "
-                "WHERE tag_id = ? AND version > ? AND version <= ? ORDER BY id",
+                "SELECT id, version, change.checksum, change.touched, change.before, after, "
+                "staged.checksum, staged.touched, staged.before "
+                "FROM change LEFT JOIN staged_change AS staged "
+                "ON staged.tag_id = change.tag_id AND staged.generation = change.generation "
+                "WHERE change.tag_id = ? AND version > ? AND version <= ? ORDER BY id",
                 (tag, after, until),
             ).fetchall()
         found = []
-        for id_, version, kept, touched, before, rest in rows:
-            if checksum(touched, before, rest or b"") != kept:
+        for id_, version, kept, touched, before, rest, *staged in rows:
+            if checksum(touched, before, rest or b"") != kept or (staged[1] and checksum(*staged[1:]) != staged[0]):
                 raise Damaged(f"the log entry of version {version} does not match its checksum; restore a backup")
             change = Change(unpacked(touched), decode(before), None if rest is None else decode(rest))
+            if staged[1]:  # an import's, without those who were written while it was staged
+                change = Change(unpacked(staged[1]) - change.touched, decode(staged[2]).without(change.touched), None)
             found.append((id_, version, change))
         return found
 
@@ -535,7 +547,8 @@ class Memberships:
 
     def touched_since(self, tag: int, version: int) -> BitMap:
         """The users whose rows of a tag changed after `version`, those of the version that is being written too."""
-        entries = self._standing(tag).entries
+        state = self._tags.get(tag)
+        entries = self._standing(tag).entries if state is None else state.entries
         later = entries[bisect_right(entries, version, key=_version_of) :]
         earlier = self._read(tag, version, later[0].version - 1 if later else self.version)
         changes = [change for _, _, change in earlier] + self._changes(tag, later)

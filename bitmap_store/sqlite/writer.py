@@ -260,6 +260,14 @@ class Transaction:
         self.next_version()
         self.journal.record(tag, change)
 
+    def record_flip(self, tag: int, generation: int, late: BitMap) -> None:
+        """Writes to the log that staged fragments of a tag have come to hold.
+
+        What that changed is staged too, and counts except for the users who were written meanwhile.
+        """
+        self.next_version()
+        self.journal.record_flip(tag, generation, late)
+
     def source_id(self, name: str | None) -> int:
         """The id of a source, given when it is first named; 0 is none."""
         if name is None:
