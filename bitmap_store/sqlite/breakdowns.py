@@ -67,13 +67,13 @@ class Breakdown:
 
     def _count(self, tags: "dict[int, _TagKeys]") -> None:
         """Finds the sizes of the audience with each value that is needed, as the bases have them."""
-        rows = self._memberships.user_rows(self._reading.entity)
+        rows = self._memberships.bases.user_rows(self._reading.entity)
         by_rows = {} if rows is None else {id_: tag for id_, tag in tags.items() if _is_of(rows, id_, tag.base)}
         if rows is not None and self._rows_are_faster(rows, sum(len(tag.needed) for tag in by_rows.values())):
             try:
                 counts = rows.count(ids_of(self._audience), self._stop)
             except Unusable as problem:
-                self._memberships.drop_user_rows(self._reading.entity, problem)
+                self._memberships.bases.drop_rows(self._reading.entity, problem)
                 by_rows = {}
             for id_, tag in by_rows.items():
                 first = rows.tags[id_].first
