@@ -5,7 +5,7 @@ over it say is added; both concern few users.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from bitmap_store.bitmaps import ids_of
-from bitmap_store.croaring import AVAILABLE, FREE
+from bitmap_store.bitmaps import ids_of, intersection_size
+from bitmap_store.evaluate import Evaluation
 from bitmap_store.plan import ANY_SPAN, Plan, Reading, Tagged
 from bitmap_store.rows import Column
 from bitmap_store.sqlite.base import TagBase, places_of
@@ -22,24 +22,26 @@ from bitmap_store.sqlite.layers import Layer, covered, rows_in
 from bitmap_store.sqlite.memberships import Memberships
 from bitmap_store.sqlite.sections import Unusable
 from bitmap_store.sqlite.user_rows import UserRows
+from bitmap_store.stopping import Stop
 
 THREADS = 2
+FEW = 32
+"""So many sets are sooner gone through than shared among threads."""
 CODE_NANOSECONDS = 8
 """About what it takes to gather and count one code of a user's row."""
 CONTAINER_NANOSECONDS = 700
 """About what it takes to intersect one container of an audience with one of a value."""
 
-Evaluate = Callable[[Plan], BitMap]
-
 
 class Breakdown:
     """The sizes of an audience with each of many keys, of which most are values of tags."""
 
-    def __init__(self, memberships: Memberships, plan: Plan, evaluate: Evaluate) -> None:
+    def __init__(self, memberships: Memberships, plan: Plan, evaluation: Evaluation, stop: Stop) -> None:
         self._memberships = memberships
         self._reading = plan.reading
-        self._evaluate = evaluate
-        self._audience = evaluate(plan)
+        self._evaluation = evaluation
+        self._audience = evaluation.users(plan)
+        self._stop = stop
 
     def sizes(self, keys: Sequence[Plan]) -> list[int]:
         """The size of the audience with each key."""
@@ -49,7 +51,7 @@ class Breakdown:
             if isinstance(key.node, Tagged) and key.node.span == ANY_SPAN and key.reading == self._reading:
                 by_tag.setdefault(key.node.tag, []).append(place)
             else:
-                found[place] = self._audience.intersection_cardinality(self._evaluate(key))
+                found[place] = self._evaluation.size(key, self._audience)
         tags = [
             _TagKeys(base, layers, [_values(keys[place]) for place in places])
             for places, (base, layers) in zip(
@@ -65,13 +67,13 @@ class Breakdown:
 
     def _count(self, tags: "dict[int, _TagKeys]") -> None:
         """Finds the sizes of the audience with each value that is needed, as the bases have them."""
-        rows = self._memberships.user_rows(self._reading.entity)
+        rows = self._memberships.bases.user_rows(self._reading.entity)
         by_rows = {} if rows is None else {id_: tag for id_, tag in tags.items() if _is_of(rows, id_, tag.base)}
         if rows is not None and self._rows_are_faster(rows, sum(len(tag.needed) for tag in by_rows.values())):
             try:
-                counts = rows.count(ids_of(self._audience))
+                counts = rows.count(ids_of(self._audience), self._stop)
             except Unusable as problem:
-                self._memberships.drop_user_rows(self._reading.entity, problem)
+                self._memberships.bases.drop_rows(self._reading.entity, problem)
                 by_rows = {}
             for id_, tag in by_rows.items():
                 first = rows.tags[id_].first
@@ -81,7 +83,7 @@ class Breakdown:
                 tag.counts = {value: of_values[value] for value in tag.needed}
         pairs = [(tag, value) for tag in tags.values() if not tag.counts for value in tag.needed]
         sets = [tag.base.values[value].users for tag, value in pairs]
-        for (tag, value), size in zip(pairs, intersections(self._audience, sets), strict=True):
+        for (tag, value), size in zip(pairs, intersections(self._audience, sets, self._stop), strict=True):
             tag.counts[value] = size
 
     def _rows_are_faster(self, rows: UserRows, values: int) -> bool:
@@ -154,17 +156,18 @@ def _is_of(rows: UserRows, tag: int, base: TagBase) -> bool:
     return tag in rows.tags and rows.tags[tag].stamp == base.stamp
 
 
-def intersections(audience: BitMap, sets: Sequence[BitMap]) -> list[int]:
-    """The size of an audience with each of many sets; on several threads, without the GIL."""
-    if not AVAILABLE:
-        return [audience.intersection_cardinality(users) for users in sets]
-    pointer = audience.raw_pointer
+def intersections(audience: BitMap, sets: Sequence[BitMap], stop: Stop) -> list[int]:
+    """The size of an audience with each of many sets; on several threads."""
 
-    def counted(start: int) -> list[int]:
-        return [FREE.roaring_bitmap_and_cardinality(pointer, users.raw_pointer) for users in sets[start::THREADS]]
+    def counted(start: int, step: int = THREADS) -> list[int]:
+        sizes = []
+        for users in sets[start::step]:
+            stop.check()
+            sizes.append(intersection_size(audience, users))
+        return sizes
 
-    if len(sets) < 2 * THREADS:
-        return [FREE.roaring_bitmap_and_cardinality(pointer, users.raw_pointer) for users in sets]
+    if len(sets) < FEW:
+        return counted(0, 1)
     found = [0] * len(sets)
     with ThreadPoolExecutor(THREADS) as pool:
         for start, sizes in enumerate(pool.map(counted, range(THREADS))):

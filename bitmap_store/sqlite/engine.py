@@ -45,7 +45,7 @@ from bitmap_store.sqlite.tokens import TokenInfo
 from bitmap_store.sqlite.user_tags import Asked, UserTags
 from bitmap_store.sqlite.work import Workers
 from bitmap_store.sqlite.writer import Transaction, Writer
-from bitmap_store.stopping import Lanes
+from bitmap_store.stopping import Lanes, Stop
 from bitmap_store.store import Page, ProfileFacts, Summary
 from bitmap_store.tables import JobRow
 from bitmap_store.values import (
@@ -270,12 +270,12 @@ class SqliteStore:
     async def breakdown(self, plan: Plan, keys: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.breakdown`."""
 
-        def sizes(evaluation: Evaluation) -> list[int]:
-            return Breakdown(self._memberships, plan, evaluation.users).sizes(keys)
+        def sizes(evaluation: Evaluation, stop: Stop) -> list[int]:
+            return Breakdown(self._memberships, plan, evaluation, stop).sizes(keys)
 
         if len(keys) < BREAKDOWN_LONG:
-            return await self._evaluated(sizes, [plan, *keys])
-        return await self._lanes.run(lambda stop: sizes(Evaluation(self._memberships, stop)), long=True)
+            return await self._evaluated(lambda evaluation: sizes(evaluation, Stop()), [plan, *keys])
+        return await self._lanes.run(lambda stop: sizes(Evaluation(self._memberships, stop), stop), long=True)
 
     async def page(self, plan: Plan, after: int | None, limit: int) -> Page:
         """See `BitmapStore.page`. Looks at ever wider ranges of ids until it has enough, and at nothing else."""

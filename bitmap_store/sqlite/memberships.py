@@ -21,10 +21,9 @@ from bitmap_store.plan import ANY_SPAN, Reading, Tagged, Universe
 from bitmap_store.rows import Rows, decode, in_order, joined
 from bitmap_store.sqlite.base import Leaf, TagBase
 from bitmap_store.sqlite.bases import Bases
-from bitmap_store.sqlite.layers import FEW_USERS, Change, Layer, covered, grown, members_in, merged, rows_in
+from bitmap_store.sqlite.layers import FEW_USERS, Change, Layer, covered, grown, members_in, merged, rows_in, taken_back
 from bitmap_store.sqlite.leaves import KnownLeaf, LeafCache
-from bitmap_store.sqlite.sections import Unusable
-from bitmap_store.sqlite.user_rows import UserRows
+from bitmap_store.sqlite.moves import Moves
 
 TAIL_MAX = 64
 """Changes of a tag that readings look at one by one; more are made into a layer."""
@@ -106,10 +105,9 @@ class Memberships:
         self._connection = connection
         self._tags: dict[int, TagState] = {}
         self._provisional: dict[int, set[int]] = {}
-        self._moved: dict[int, int] = {}
-        self._moves = 0
+        self._moves = Moves()
         self._cache = LeafCache(cache_bytes_max)
-        self._bases = Bases(connection, cache_bytes_max, files)
+        self.bases = Bases(connection, cache_bytes_max, files)
 
     # ------------------------------------------------------------ the log
 
@@ -130,25 +128,17 @@ class Memberships:
             state = self._tags.get(tag)
             if state is not None and state.standing is not None and state.standing.base.stamp != stamp:
                 state.standing = None
-                self._has_moved(tag)
+                self._moves.add(tag)
 
     def look_for_files(self) -> None:
         """Lets go of bases in memory for which there is a file by now; the next reading maps that."""
         with self.lock:
             for tag, state in self._tags.items():
                 base = None if state.standing is None else state.standing.base
-                if base is not None and base.private_bytes and self._bases.is_mappable(tag, base.stamp):
+                if base is not None and base.private_bytes and self.bases.is_mappable(tag, base.stamp):
                     state.standing = None
-                    self._has_moved(tag)
-        self._bases.look_again()
-
-    def user_rows(self, entity: int) -> UserRows | None:
-        """The rows per user of an entity, if there are any; what they hold is told by the stamps of bases."""
-        return self._bases.user_rows(entity)
-
-    def drop_user_rows(self, entity: int, problem: Unusable) -> None:
-        """Goes on without rows per user that have turned out to be damaged."""
-        self._bases.drop_rows(entity, problem)
+                    self._moves.add(tag)
+        self.bases.look_again()
 
     def _read_log(self, version: int) -> None:
         """Learns of the changes up to a version; of tags that were never asked for the file keeps them."""
@@ -157,7 +147,7 @@ class Memberships:
             (self.version, version),
         )
         for id_, made, tag, in_base in rows:
-            self._has_moved(tag)
+            self._moves.add(tag)
             state = self._tags.get(tag)
             if state is None:
                 continue
@@ -173,7 +163,7 @@ class Memberships:
         with self.lock:
             if version > self.version:
                 for tag in {tag for tags in self._provisional.values() for tag in tags}:
-                    self._has_moved(tag)
+                    self._moves.add(tag)
                     state = self._tags[tag]
                     fresh = state.entries[bisect_right(state.entries, self.version, key=_version_of) :]
                     if any(entry.in_base for entry in fresh):
@@ -181,23 +171,13 @@ class Memberships:
                 self._provisional = {}
                 self.version = version
 
-    def _has_moved(self, tag: int) -> None:
-        self._moves += 1
-        self._moved.pop(tag, None)  # so that those that moved last stand last
-        self._moved[tag] = self._moves
-
     def moved_since(self, moves: int) -> tuple[int, int, list[int]]:
         """The version that is known, how many moves of tags there were, and those that moved after the first `moves`.
 
         A tag moves when what `over_bases` says of it at the newest version may become something else.
         """
         with self.lock:
-            moved = []
-            for tag in reversed(self._moved):
-                if self._moved[tag] <= moves:
-                    break
-                moved.append(tag)
-            return self.version, self._moves, moved
+            return self.version, self._moves.count, self._moves.since(moves)
 
     def propose(self, tag: int, version: int, change: Change, id_: int) -> None:
         """Adds the change of a version that is being written; readings of earlier versions do not see it."""
@@ -278,7 +258,7 @@ class Memberships:
         standing = None if state is None else state.standing
         if standing is None:
             return self._load(tag)
-        self._bases.used(tag, standing.base)
+        self.bases.used(tag, standing.base)
         return standing
 
     @contextmanager
@@ -297,16 +277,16 @@ class Memberships:
     def _load(self, tag: int) -> Standing:
         """Takes the base of a tag, together with the log that belongs to it."""
         with self.lock:
-            _, stamp = self._bases.stamp(tag)
-        base = self._bases.mapped(tag, stamp)  # which may take a while, and holds nobody else back
+            _, stamp = self.bases.stamp(tag)
+        base = self.bases.mapped(tag, stamp)  # which may take a while, and holds nobody else back
         with self._snapshot():
-            _, now = self._bases.stamp(tag)
+            _, now = self.bases.stamp(tag)
             if now != stamp:  # swapped meanwhile
-                base = self._bases.mapped(tag, now)
+                base = self.bases.mapped(tag, now)
             if base is None:
-                base = self._bases.read(tag)
-            self._has_moved(tag)
-            for other in self._bases.admit(tag, base):
+                base = self.bases.read(tag)
+            self._moves.add(tag)
+            for other in self.bases.admit(tag, base):
                 self._tags[other].standing = None
             state = self._tags.get(tag)
             if state is None:
@@ -557,13 +537,6 @@ class Memberships:
     def overlaid(self, tag: int, version: int) -> BitMap:
         """The users whose rows of a tag are not in its base as they are at a version."""
         return covered(self._at(tag, version)[1])
-
-
-def taken_back(changes: Sequence[Change], version: int) -> Layer:
-    """What takes these changes back to a version before them: of two that touch a user the earlier one counts."""
-    if not changes:
-        return Layer(version, BitMap(), Rows.from_tuples([]))
-    return merged([Layer(version, change.touched, change.before) for change in reversed(changes)])
 
 
 def _held_by(base: TagBase, node: Leaf, moment: int) -> bool:

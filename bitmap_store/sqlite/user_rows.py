@@ -20,6 +20,7 @@ from bitmap_store.bitmaps import ids_of
 from bitmap_store.croaring import ids_between, ranks_of
 from bitmap_store.sqlite.base import TagBase
 from bitmap_store.sqlite.sections import Sections, SectionsWriter, Unusable
+from bitmap_store.stopping import Stop
 
 BLOCK_BITS = 16
 """Users are worked on in blocks: so many bits of an id and a code fit one number of 32 bits, which sorts fastest."""
@@ -189,13 +190,16 @@ class UserRows:
                 raise Unusable(f"{self.path.name} does not match its checksum")
             self._verified[block] = True
 
-    def count(self, users: NDArray[np.uint32]) -> NDArray[np.integer[Any]]:
+    def count(self, users: NDArray[np.uint32], stop: Stop) -> NDArray[np.integer[Any]]:
         """How many of ascending users have each code. O(their memberships), on several threads. Raises Unusable."""
 
         def counted(start: int) -> NDArray[np.integer[Any]]:
+            stop.check()
             codes, _ = self.codes_of(users[start : start + GATHERED])
             return np.bincount(codes, minlength=len(self.values))
 
+        if len(users) <= GATHERED:
+            return counted(0)
         with ThreadPoolExecutor(THREADS) as pool:
             parts = pool.map(counted, range(0, len(users), GATHERED))
             return sum(parts, np.zeros(len(self.values), np.int64))

@@ -128,7 +128,7 @@ class UserTags:
     def tags_of(self, asked: Asked, users: Sequence[int]) -> list[list[Membership]]:
         """For each user the memberships of the tags, in their order; see `BitmapStore.tags_of`."""
         wanted = BitMap(users) & self._memberships.universe(asked.reading)
-        rows = self._memberships.user_rows(asked.reading.entity) if wanted else None
+        rows = self._memberships.bases.user_rows(asked.reading.entity) if wanted else None
         found = None if rows is None else self._gather(rows, asked, wanted)
         if found is None:
             late = self._look_up(asked, range(len(asked.tags)), wanted)
@@ -162,7 +162,7 @@ class UserTags:
         try:
             codes, sizes = rows.codes_of(ids)
         except Unusable as problem:
-            self._memberships.drop_user_rows(asked.reading.entity, problem)
+            self._memberships.bases.drop_rows(asked.reading.entity, problem)
             return None
         places = selection.places[codes]
         owners = np.repeat(np.arange(len(ids)), sizes)
