@@ -258,18 +258,15 @@ class SqliteStore:
     async def breakdown(self, plan: Plan, keys: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.breakdown`."""
 
-        def sizes(users: BitMap, some: Sequence[Plan], evaluation: Evaluation) -> list[int]:
-            return [evaluation.size(key, users) for key in some]
-
         if len(keys) < BREAKDOWN_SPLIT:
-            return await self._evaluated(lambda each: sizes(each.users(plan), keys, each), [plan, *keys])
+            return await self._evaluated(lambda each: each.sizes_within(keys, each.users(plan)), [plan, *keys])
         users = await self._members(plan)
         found = [0] * len(keys)
 
         async def split(first: int) -> None:
             some = keys[first :: self._lanes.width]
             found[first :: self._lanes.width] = await self._lanes.run(
-                lambda stop: sizes(users, some, Evaluation(self._memberships, stop)), long=True
+                lambda stop: Evaluation(self._memberships, stop).sizes_within(some, users), long=True
             )
 
         await asyncio.gather(*map(split, range(self._lanes.width)))
