@@ -11,6 +11,7 @@ from weakref import WeakMethod
 from pyroaring import BitMap
 
 from bitmap_store import croaring
+from bitmap_store.containers import Packed
 from bitmap_store.plan import (
     AllOf,
     AnyOf,
@@ -72,6 +73,8 @@ class At:
         self._shared = shared
         self._universe: BitMap | None = None
         self._keys = -1
+        self.packed: dict[int, Packed] = {}
+        """Shared nodes that were made as packed words."""
         self._sets: dict[int, tuple[Node, BitMap]] = {}
         self._abouts: dict[int, tuple[Node, float]] = {}
         self._operands: dict[int, tuple[Node, list[Operand]]] = {}
@@ -274,25 +277,27 @@ class At:
     # ------------------------------------------------------------ at hand
 
     def quick_cost(self, node: Node, size: float) -> float:
-        """At most about what a node takes within `size` users; infinite where a leaf is not at hand."""
+        """About what a node takes at most within `size` users; infinite where a leaf is not at hand."""
         match node:
             case Tagged() | Range() | Happened() | Universe():
                 users = self._leaves.known(node, self.reading)
                 if users is None:
                     return inf
                 self._sets[id(node)] = node, users
-                keys = keys_of(users)
-                return 1.5 + 0.1 * keys + min(0.001 * min(size, len(users)), 1.5 * keys)
+                return 1.5 + _meeting(size, users)
             case AllOf(of, without):
-                total = 0.0
+                total = first = 0.0
                 for child in of:
-                    total += self.quick_cost(child, size)
-                    if total == inf:
+                    cost = self.quick_cost(child, size)
+                    if cost == inf:
                         return inf
+                    total += cost
                     found = self._sets.get(id(child))
                     if found is not None:
+                        # Of the sets that are there the smallest is where it begins, which takes no time.
+                        first = max(first, _meeting(size, found[1]))
                         size = min(size, len(found[1]))
-                return total + self._quick_costs(without, size)
+                return total - first + self._quick_costs(without, size)
             case AnyOf(of):
                 return self._quick_costs(of, size)
             case AtLeastOf(count, of):
@@ -316,3 +321,10 @@ def keys_of(users: BitMap) -> int:
 
 def _about(operand: Operand) -> float:
     return operand.about
+
+
+def _meeting(size: float, users: BitMap) -> float:
+    """About what it takes to intersect a set with one of `size` users, or to join it to others."""
+    keys = keys_of(users)
+    size = min(size, len(users))
+    return min(size, 0.05 * keys) + min(0.0011 * size, 0.6 * keys)

@@ -24,14 +24,14 @@ from bitmap_store.bitmaps import (
     union,
     union_size,
 )
-from bitmap_store.containers import Containers, Packed
+from bitmap_store.containers import Containers, widened
 from bitmap_store.estimates import DENSE, EMPTY, At, Leaves, keys_of
 from bitmap_store.plan import AllOf, AnyOf, AsOf, AtLeastOf, Node, Plan, Reading, Slice
 from bitmap_store.sharing import Shared
 from bitmap_store.slices import SLICES, among
 from bitmap_store.stopping import Stop
 
-SHORT = 100.0
+SHORT = 150.0
 """Microseconds of work that are done at once, as handing it to a thread and back takes about as long."""
 FIRST_IDS = 1 << 17
 """The first range of ids in which a page looks for users."""
@@ -39,6 +39,8 @@ PACKED_KEYS_MAX = 1 << 13
 """Keys of 2^16 users, 8 KiB each, that one call keeps of parts that several plans have."""
 WORDS_KEYS_MIN = 8
 """Fewer keys of 2^16 users are done sooner as Roaring bitmaps than it takes to set about words."""
+WIDENED_MIN = 64
+"""From so many sizes within a set on it is widened first."""
 RECURRENCE_MAX = 4
 """Up to this count an `AtLeastOf` of Roaring bitmaps goes by recurrence, for which counters are not worth while."""
 _NEVER = Stop()
@@ -58,8 +60,8 @@ class Evaluation:
         self._shared: Shared | None = None
         self._ats: dict[Reading, At] = {}
         self._containers: dict[int, Containers] = {}
-        self._kept: dict[int, tuple[Node, Packed]] = {}
         self._kept_keys = 0
+        self._narrow = False  # whether users are asked for within a few keys, where the rest need not be looked at
 
     # ------------------------------------------------------------ what is asked
 
@@ -71,10 +73,19 @@ class Evaluation:
         """How many users a plan has, all in all or within a set; the last step counts without making the result."""
         return self._size(plan.node, self._at(plan.reading), within)
 
+    def sizes_within(self, plans: Sequence[Plan], within: BitMap) -> list[int]:
+        """How many users of each plan are within a set."""
+        within = widened(within) if len(plans) > WIDENED_MIN else within
+        found = []
+        for plan in plans:
+            self._stop.check()
+            found.append(self.size(plan, within))
+        return found
+
     def sizes(self, plans: Sequence[Plan]) -> list[int]:
         """The size of each plan; parts that several have are made once."""
-        if len(plans) == 1:
-            return [self.size(plans[0])]
+        if len(plans) == 1 or self._at(plans[0].reading).keys < WORDS_KEYS_MIN:
+            return [self.size(plan) for plan in plans]
         shared = Shared(list(dict.fromkeys(plans)))
         self._shared, self._ats = shared, {}
         known = {}
@@ -89,6 +100,7 @@ class Evaluation:
         Looks at ranges of ids, each wider than the one before, so that it costs what lies up to the last of them.
         """
         end = self._at(plan.reading).keys << 16
+        self._narrow = True
         found: list[NDArray[np.uint32]] = []
         width = FIRST_IDS
         while first < end and limit > 0:
@@ -199,7 +211,7 @@ class Evaluation:
                 return EMPTY, False, None
             if other is None:
                 assert each is not None
-                pushed = at.pays_to_push(len(found), each, twice=self._is_shared(each))
+                pushed = self._narrow or at.pays_to_push(len(found), each, twice=self._is_shared(each))
                 other, fresh = self._users(each, at, found if pushed else None)
                 if pushed and not negative:
                     found, own = other, fresh
@@ -218,7 +230,7 @@ class Evaluation:
             return len(known) if within is None else intersection_size(known, within)
         if self._shared is not None:
             node = self._shared.first(node)
-        elif isinstance(node, AllOf) and within is None and len(node.of) + len(node.without) == 2:
+        if isinstance(node, AllOf) and within is None and len(node.of) + len(node.without) == 2:
             one, other = map(at.users, node.of + node.without)
             if one is not None and other is not None:
                 return (difference_size if node.without else intersection_size)(one, other)
@@ -290,16 +302,16 @@ class Evaluation:
                 return words.All((self._part(child, self._at(then)), self._leaf(at.universe)))
             case Slice():
                 return words.All((self._leaf(SLICES.ids(node, at.keys, self._stop)), self._leaf(at.universe)))
-        kept = self._kept.get(id(node))
+        kept = at.packed.get(id(node))
         if kept is not None:
-            return words.Leaf(kept[1])
+            return words.Leaf(kept)
         if self._packed is None and not isinstance(node, AnyOf) and not self._wants_words(node, at):
             return self._leaf(self._users(node, at)[0])
         term = self._composed(node, at)
         if not self._is_shared(node) or self._kept_keys > PACKED_KEYS_MAX:
             return term
         packed = words.packed_term(term, self._stop)
-        self._kept[id(node)] = node, packed
+        at.packed[id(node)] = packed
         self._kept_keys += packed.stop
         return words.Leaf(packed)
 
