@@ -1,137 +1,337 @@
-"""The set algebra over Roaring bitmaps: from a plan node and its leaves to users, or only to how many.
+"""The set algebra: from plan nodes and their leaves to users, or only to how many.
 
-Knows nothing of storage: `Leaves` gives the bitmap of a leaf at a reading. Results may be shared, so
-nothing here changes a bitmap that it did not make.
+Knows nothing of storage: `Leaves` gives the set of a leaf at a reading. Sparse sets meet as Roaring bitmaps,
+the smallest first and pushed down; many dense ones as packed words (`words.py`). Nothing here changes a set
+that it did not make.
 """
 
-from collections.abc import Sequence
-from hashlib import blake2b
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from bitmap_store.plan import (
-    AllOf,
-    AnyOf,
-    AsOf,
-    AtLeastOf,
-    Happened,
-    Listed,
-    Node,
-    Nothing,
-    Range,
-    Reading,
-    Slice,
-    Tagged,
-    Universe,
+from bitmap_store import croaring, words
+from bitmap_store.bitmaps import (
+    difference,
+    difference_size,
+    ids_between,
+    intersect_into,
+    intersection,
+    intersection_size,
+    subtract_from,
+    union,
+    union_size,
 )
+from bitmap_store.containers import Containers, Packed
+from bitmap_store.estimates import DENSE, EMPTY, At, Leaves, keys_of
+from bitmap_store.plan import AllOf, AnyOf, AsOf, AtLeastOf, Node, Plan, Reading, Slice
+from bitmap_store.sharing import Shared
+from bitmap_store.slices import SLICES, among
+from bitmap_store.stopping import Stop
 
-EMPTY = BitMap()
-
-
-class Leaves(Protocol):
-    """Where an evaluation finds its leaves; what it gives must not be changed."""
-
-    def universe(self, reading: Reading) -> BitMap:
-        """Everyone who exists."""
-
-    def leaf(self, node: Tagged | Range | Happened, reading: Reading) -> BitMap:
-        """The users of a leaf over one tag."""
-
-
-def evaluate(node: Node, reading: Reading, leaves: Leaves) -> BitMap:
-    """The users of a node. The result must not be changed: it may be a leaf itself."""
-    match node:
-        case Universe():
-            return leaves.universe(reading)
-        case Nothing():
-            return EMPTY
-        case Tagged() | Range() | Happened():
-            return leaves.leaf(node, reading)
-        case Listed(users):
-            return BitMap(users) & leaves.universe(reading)
-        case Slice(seed, start, end):
-            return _slice(leaves.universe(reading), seed, start, end)
-        case AllOf():
-            return _all_of(node, reading, leaves)
-        case AnyOf(of):
-            found = [evaluate(child, reading, leaves) for child in of]
-            return found[0] if len(found) == 1 else BitMap.union(*found)
-        case AtLeastOf(count, of):
-            return _at_least(count, [evaluate(child, reading, leaves) for child in of])
-        case AsOf(then, child):
-            # Who is asked about has to exist now; who the question is about existed then.
-            return evaluate(child, then, leaves) & leaves.universe(reading)
-    raise TypeError(f"no evaluation for {type(node).__name__}")
+SHORT = 100.0
+"""Microseconds of work that are done at once, as handing it to a thread and back takes about as long."""
+FIRST_IDS = 1 << 17
+"""The first range of ids in which a page looks for users."""
+PACKED_KEYS_MAX = 1 << 13
+"""Keys of 2^16 users, 8 KiB each, that one call keeps of parts that several plans have."""
+WORDS_KEYS_MIN = 8
+"""Fewer keys of 2^16 users are done sooner as Roaring bitmaps than it takes to set about words."""
+RECURRENCE_MAX = 4
+"""Up to this count an `AtLeastOf` of Roaring bitmaps goes by recurrence, for which counters are not worth while."""
+_NEVER = Stop()
+_WORDED = (AllOf, AnyOf, AtLeastOf)
 
 
-def cardinality(node: Node, reading: Reading, leaves: Leaves) -> int:
-    """How many users a node has; at the root of an intersection or a union without making the result."""
-    match node:
-        case AllOf(of, without) if len(of) + len(without) == 2:
-            first = evaluate(of[0], reading, leaves)
-            if without:
-                return int(first.difference_cardinality(evaluate(without[0], reading, leaves)))
-            return int(first.intersection_cardinality(evaluate(of[1], reading, leaves)))
-        case AnyOf(of) if len(of) == 2:
-            first, second = (evaluate(child, reading, leaves) for child in of)
-            return int(first.union_cardinality(second))
-        case _:
-            return len(evaluate(node, reading, leaves))
+class Evaluation:
+    """The plans of one call over leaves; what two of them share is looked up and made once. For one thread.
 
+    packed: whether packed words are used; None decides by estimated costs, anything else is for tests.
+    """
 
-def _all_of(node: AllOf, reading: Reading, leaves: Leaves) -> BitMap:
-    """Smallest operands first, so that every step works on as little as possible; stops when nothing is left."""
-    positive = sorted((evaluate(child, reading, leaves) for child in node.of), key=len)
-    result, shared = positive[0], True  # what was not made here must not be changed
-    for other in positive[1:]:
-        if not result:
-            return EMPTY
-        if shared:
-            result, shared = result & other, False
+    def __init__(self, leaves: Leaves, stop: Stop = _NEVER, *, packed: bool | None = None) -> None:
+        self._leaves = leaves
+        self._stop = stop
+        self._packed = packed
+        self._shared: Shared | None = None
+        self._ats: dict[Reading, At] = {}
+        self._containers: dict[int, Containers] = {}
+        self._kept: dict[int, tuple[Node, Packed]] = {}
+        self._kept_keys = 0
+
+    # ------------------------------------------------------------ what is asked
+
+    def users(self, plan: Plan, within: BitMap | None = None) -> BitMap:
+        """The users of a plan, or those of them within a set. Not to be changed: it may be a leaf itself."""
+        return self._users(plan.node, self._at(plan.reading), within)[0]
+
+    def size(self, plan: Plan, within: BitMap | None = None) -> int:
+        """How many users a plan has, all in all or within a set; the last step counts without making the result."""
+        return self._size(plan.node, self._at(plan.reading), within)
+
+    def sizes(self, plans: Sequence[Plan]) -> list[int]:
+        """The size of each plan; parts that several have are made once."""
+        if len(plans) == 1:
+            return [self.size(plans[0])]
+        shared = Shared(list(dict.fromkeys(plans)))
+        self._shared, self._ats = shared, {}
+        known = {}
+        for plan, asked in shared.plans.items():
+            self._stop.check()
+            known[plan] = self.size(asked)
+        return [known[plan] for plan in plans]
+
+    def first_users(self, plan: Plan, first: int, limit: int) -> NDArray[np.uint32]:
+        """Up to `limit` users of a plan with ids from `first` on, ascending.
+
+        Looks at ranges of ids, each wider than the one before, so that it costs what lies up to the last of them.
+        """
+        end = self._at(plan.reading).keys << 16
+        found: list[NDArray[np.uint32]] = []
+        width = FIRST_IDS
+        while first < end and limit > 0:
+            users = self.users(plan, BitMap(range(first, min(first + width, end))))
+            found.append(ids_between(users, 0, limit))
+            limit -= len(found[-1])
+            first, width = first + width, 4 * width
+        return np.concatenate(found) if found else np.zeros(0, np.uint32)
+
+    def cost(self, plans: Sequence[Plan], within: float = inf) -> float:
+        """About how many microseconds the plans take (within so many users), as long as that is less than `SHORT`.
+
+        Looks nothing up that takes time: plans with a leaf that is not at hand cost infinitely much.
+        """
+        total = 0.0
+        for plan in plans:
+            total += self._at(plan.reading).quick_cost(plan.node, within)
+            if total > SHORT:
+                break
+        return total
+
+    def _at(self, reading: Reading) -> At:
+        found = self._ats.get(reading)
+        if found is None:
+            found = self._ats[reading] = At(reading, self._leaves, self._at, self._shared)
+        return found
+
+    # ------------------------------------------------------------ Roaring bitmaps
+
+    def _is_shared(self, node: Node) -> bool:
+        return self._shared is not None and self._shared.has(node)
+
+    def _users(self, node: Node, at: At, within: BitMap | None = None) -> tuple[BitMap, bool]:
+        """The users of a node (within a set), and whether the set was made for this and may be changed."""
+        known = at.users(node)
+        if known is not None:
+            return (known, False) if within is None else (intersection(known, within), True)
+        self._stop.check()
+        if self._shared is not None:
+            node = self._shared.first(node)
+        if self._wants_words(node, at, within):
+            found, own = words.bitmap_of_term(self._term(node, at, within), self._stop), True
         else:
-            result &= other
-    for child in node.without:
-        if not result:
-            return EMPTY
-        removed = evaluate(child, reading, leaves)
-        if shared:
-            result, shared = result - removed, False
+            found, own = self._made(node, at, within)
+        if within is None and self._is_shared(node):
+            at.keep(node, found)
+            own = False
+        return found, own
+
+    def _made(self, node: Node, at: At, within: BitMap | None) -> tuple[BitMap, bool]:
+        match node:
+            case AllOf():
+                found, own, _ = self._all_but_last(node, at, within, steps_left=0)
+                return found, own
+            case AnyOf(of):
+                parts = self._parts(of, at, within)
+                return (union([part for part, _ in parts]), True) if len(parts) > 1 else (*parts, (EMPTY, False))[0]
+            case AtLeastOf(count, of):
+                sets = [part for part, _ in self._parts(of, at, within)]
+                if count > RECURRENCE_MAX and self._packed is not False:
+                    term = words.AtLeast(count, tuple(self._leaf(each) for each in sets))
+                    return words.bitmap_of_term(term, self._stop), True
+                return at_least(count, sets, self._stop), True
+            case AsOf(then, child):
+                # Who is asked about has to exist now; who the question is about existed then.
+                found, _ = self._users(child, self._at(then), within)
+                return intersection(found, at.universe), True
+            case Slice():
+                some = at.universe if within is None else intersection(at.universe, within)
+                if within is not None and len(some) < at.keys << 12:
+                    return among(node, some), True
+                return intersection(SLICES.ids(node, at.keys, self._stop), some), True
+        raise TypeError(f"no evaluation for {type(node).__name__}")
+
+    def _parts(self, of: Iterable[Node], at: At, within: BitMap | None) -> list[tuple[BitMap, bool]]:
+        """Those operands that are not empty."""
+        parts = [self._users(child, at, within) for child in of]
+        return [part for part in parts if part[0]]
+
+    def _all_but_last(
+        self, node: AllOf, at: At, within: BitMap | None, steps_left: int
+    ) -> tuple[BitMap, bool, tuple[bool, Node | None, BitMap | None] | None]:
+        """An intersection, the smallest operand first, so that every step works on as little as possible.
+
+        Gives the set, whether it may be changed, and the step that was left to the caller: whether it takes
+        away, which node, and the set of it where that is there. Ends when nothing is left.
+        """
+        operands = at.operands(node)
+        if not operands:
+            return EMPTY, False, None
+        steps: list[tuple[bool, Node | None, BitMap | None]]
+        if within is not None and len(within) <= operands[0].about:
+            found, own = within, False
+            steps = [(False, operand.node, operand.users) for operand in operands]
         else:
-            result -= removed
-    return result
+            _, first, users = operands[0]
+            found, own = self._users(first, at) if users is None and first is not None else (users or EMPTY, False)
+            steps = [(False, operand.node, operand.users) for operand in operands[1:]]
+            if within is not None:
+                steps.insert(0, (False, None, within))
+        for child in node.without:
+            # Taking away a union is taking away each.
+            taken = child.of if isinstance(child, AnyOf) and not self._is_shared(child) else (child,)
+            steps += [(True, each, at.users(each)) for each in taken]
+        last = steps.pop() if steps_left and steps else None
+        for negative, each, other in steps:
+            if not found:
+                return EMPTY, False, None
+            if other is None:
+                assert each is not None
+                pushed = at.pays_to_push(len(found), each, twice=self._is_shared(each))
+                other, fresh = self._users(each, at, found if pushed else None)
+                if pushed and not negative:
+                    found, own = other, fresh
+                    continue
+            if own:
+                (subtract_from if negative else intersect_into)(found, other)
+            else:
+                found, own = (difference if negative else intersection)(found, other), True
+        return found, own, last
+
+    # ------------------------------------------------------------ sizes
+
+    def _size(self, node: Node, at: At, within: BitMap | None = None) -> int:
+        known = at.users(node)
+        if known is not None:
+            return len(known) if within is None else intersection_size(known, within)
+        if self._shared is not None:
+            node = self._shared.first(node)
+        elif isinstance(node, AllOf) and within is None and len(node.of) + len(node.without) == 2:
+            one, other = map(at.users, node.of + node.without)
+            if one is not None and other is not None:
+                return (difference_size if node.without else intersection_size)(one, other)
+        if self._wants_words(node, at, within, counting=True):
+            return words.size_of(self._term(node, at, within), self._stop)
+        if within is None and self._is_shared(node):
+            return len(self._users(node, at)[0])
+        match node:
+            case AllOf():
+                found, _, last = self._all_but_last(node, at, within, steps_left=1)
+                return len(found) if last is None or not found else self._last_size(found, *last, at)
+            case AnyOf(of):
+                parts = [part for part, _ in self._parts(of, at, within)]
+                return union_size(*parts) if len(parts) == 2 else len(union(parts)) if parts else 0
+            case AsOf(then, child):
+                return intersection_size(self._users(child, self._at(then), within)[0], at.universe)
+        return len(self._made(node, at, within)[0])
+
+    def _last_size(self, found: BitMap, negative: bool, node: Node | None, other: BitMap | None, at: At) -> int:
+        """How many are left after one more step, without making it."""
+        if other is None:
+            assert node is not None
+            if at.pays_to_push(len(found), node, twice=self._is_shared(node)):
+                both = self._size(node, at, found)
+                return len(found) - both if negative else both
+            other = self._users(node, at)[0]
+        return (difference_size if negative else intersection_size)(found, other)
+
+    # ------------------------------------------------------------ packed words
+
+    def _wants_words(self, node: Node, at: At, within: BitMap | None = None, *, counting: bool = False) -> bool:
+        """Whether a node takes less time as packed words: where dense sets meet, and what they share is sparse."""
+        if not isinstance(node, _WORDED):
+            return False
+        if self._packed is not None:
+            return self._packed
+        if not croaring.AVAILABLE or (within is not None and len(within) < DENSE * at.keys):
+            return False
+        if isinstance(node, AllOf):
+            operands = at.operands(node)
+            if not operands:
+                return False
+            smallest = operands[0]
+            # Whoever is sparse among the ids up to their own last is so among all: most plans end here, at once.
+            if smallest.about < DENSE * (at.keys if smallest.users is None else keys_of(smallest.users)):
+                return False
+        elif all(at.users(child) is not None for child in node.of) and isinstance(node, AnyOf):
+            return False
+        if at.keys < WORDS_KEYS_MIN:
+            return False
+        size = inf if within is None else len(within)
+        made = (0.6 if counting else 2.0) * at.keys + (0.0 if counting else 0.002 * at.about(node))
+        return at.words_cost(node) + made < at.roaring_cost(node, size, counting=counting)
+
+    def _term(self, node: Node, at: At, within: BitMap | None = None) -> words.Term:
+        """A node that wants it as packed words."""
+        term = self._composed(node, at)
+        return term if within is None else words.All((self._leaf(within), term))
+
+    def _part(self, node: Node, at: At) -> words.Term:
+        """A node inside of a term, made beforehand where that takes less time, or where several plans have it."""
+        if self._shared is not None:
+            node = self._shared.first(node)
+        known = at.users(node)
+        if known is not None:
+            return self._leaf(known)
+        match node:
+            case AsOf(then, child):
+                return words.All((self._part(child, self._at(then)), self._leaf(at.universe)))
+            case Slice():
+                return words.All((self._leaf(SLICES.ids(node, at.keys, self._stop)), self._leaf(at.universe)))
+        kept = self._kept.get(id(node))
+        if kept is not None:
+            return words.Leaf(kept[1])
+        if self._packed is None and not isinstance(node, AnyOf) and not self._wants_words(node, at):
+            return self._leaf(self._users(node, at)[0])
+        term = self._composed(node, at)
+        if not self._is_shared(node) or self._kept_keys > PACKED_KEYS_MAX:
+            return term
+        packed = words.packed_term(term, self._stop)
+        self._kept[id(node)] = node, packed
+        self._kept_keys += packed.stop
+        return words.Leaf(packed)
+
+    def _composed(self, node: Node, at: At) -> words.Term:
+        match node:
+            case AllOf(of, without):
+                return words.All(
+                    tuple(self._part(child, at) for child in sorted(of, key=at.about)),
+                    tuple(self._part(child, at) for child in without),
+                )
+            case AnyOf(of):
+                return words.Any(tuple(self._part(child, at) for child in of))
+            case AtLeastOf(count, of):
+                return words.AtLeast(count, tuple(self._part(child, at) for child in of))
+        raise TypeError(f"no evaluation for {type(node).__name__}")
+
+    def _leaf(self, users: BitMap) -> words.Leaf:
+        found = self._containers.get(id(users))
+        if found is None:
+            found = self._containers[id(users)] = Containers(users)
+        return words.Leaf(found)
 
 
-def _at_least(count: int, sets: Sequence[BitMap]) -> BitMap:
+def at_least(count: int, sets: Sequence[BitMap], stop: Stop) -> BitMap:
     """Users in at least `count` sets, by the recurrence over prefixes: reached[k] after each set is
     reached[k] ∪ (reached[k-1] ∩ set). O(len(sets) · count) operations, no enumeration of users."""
     if count > len(sets):
         return EMPTY
     reached = [BitMap() for _ in range(count)]
     for members in sets:
+        stop.check()
         for k in range(count - 1, 0, -1):
             reached[k] |= reached[k - 1] & members
         reached[0] |= members
     return reached[-1]
-
-
-def _slice(universe: BitMap, seed: str, start: int, end: int) -> BitMap:
-    users = np.array(universe.to_array(), dtype=np.uint32)
-    hashed = stable_hash(users, seed)
-    return BitMap(users[(hashed >= start) & (hashed < end)])
-
-
-def stable_hash(users: NDArray[np.uint32], seed: str) -> NDArray[np.uint64]:
-    """A uniform 32-bit hash of each dense id under a seed, widened to 64 bits.
-
-    The seed gives 64 bits by BLAKE2b; they and the id go through the finalizer of SplitMix64 (Steele,
-    Lea, Flood 2014), whose upper half is taken. The same on every machine and version, by contract.
-    """
-    key = np.uint64(int.from_bytes(blake2b(seed.encode(), digest_size=8).digest(), "little"))
-    with np.errstate(over="ignore"):
-        x = users.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + key
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return (x ^ (x >> np.uint64(31))) >> np.uint64(32)

@@ -103,14 +103,29 @@ class AudienceRow(SQLModel, table=True):
     version: int = 1
 
 
-class UserNameRow(SQLModel, table=True):
-    """User id to dense id; whether the user exists is a membership, so that it has a history."""
+class NameBlockRow(SQLModel, table=True):
+    """The names of `count` dense ids from `first_dense` on, in order; whether their users exist is a membership.
 
-    __tablename__ = "user_name"
-    __table_args__ = (UniqueConstraint("entity_id", "dense"), {"sqlite_with_rowid": False})
+    body: `size` bytes, the lengths of the names as 16 bits each and then the names, or fewer, those compressed (zstd).
+    A first block of size 0: these ids have no names.
+    """
+
+    __tablename__ = "name_block"
     entity_id: int = Field(primary_key=True)
-    name: str = Field(primary_key=True)
-    dense: int = Field(sa_type=BigInteger)
+    first_dense: int = Field(primary_key=True, sa_type=BigInteger)
+    count: int
+    size: int = Field(sa_type=BigInteger)
+    checksum: int = Field(sa_type=BigInteger)
+    body: bytes = Field(sa_column=_blob())
+
+
+class NameSnapshotRow(SQLModel, table=True):
+    """Which file in the cache has the first `count` names of an entity kind."""
+
+    __tablename__ = "name_snapshot"
+    entity_id: int = Field(primary_key=True)
+    count: int = Field(sa_type=BigInteger)
+    checksum: int = Field(sa_type=BigInteger)
 
 
 class IdentifierRow(SQLModel, table=True):

@@ -271,12 +271,20 @@ def test_a_decision_says_why_and_what_holds_it(page: Path) -> None:
         assert re.search(rf"^(async )?def {test}\b" if test else "", (ROOT / file).read_text(), re.MULTILINE), test
 
 
-@pytest.mark.parametrize("name", ["run.txt", "dev.txt"])
+@pytest.mark.parametrize("name", ["run.txt", "dev.txt", "bench.txt"])
 def test_every_pin_has_hashes_and_no_address(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text()
     assert "://" not in text
     pins = re.split(r"\n(?=[a-zA-Z])", re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE))
     assert [pin for pin in pins if not re.match(r"[\w.\[\]-]+==\S+.*\\\n\s+--hash=sha256:[0-9a-f]{64}", pin)] == []
+
+
+def test_pins_are_the_same_in_all_files() -> None:
+    """They are installed into one environment, one upon the other."""
+    pinned: dict[str, str] = {}
+    for name in ("run.txt", "dev.txt", "bench.txt"):
+        for package, version in re.findall(r"^([\w.\[\]-]+)==(\S+)", (ROOT / "requirements" / name).read_text(), re.M):
+            assert pinned.setdefault(package, version) == version, f"{package} in {name}"
 
 
 # ---------------------------------------------------------------- changelog

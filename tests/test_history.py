@@ -89,11 +89,13 @@ class History(RuleBasedStateMachine):
         first=st.sampled_from(EDGES),
         timezone=st.sampled_from(TIMEZONES),
         cache_bytes=st.sampled_from([0, 700, 1 << 20]),
+        tail_max=st.sampled_from([0, 1, 5]),
     )
-    def begin(self, first: int, timezone: str, cache_bytes: int) -> None:
+    def begin(self, first: int, timezone: str, cache_bytes: int, tail_max: int) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="tagroar-"))
         self.clock = StillClock()
         self.cache_bytes = cache_bytes
+        self.tail_max = tail_max
         self.timezone = timezone
         directory = copied(defined(), self.root / "0")
         start_ids_at(directory, first)
@@ -106,7 +108,7 @@ class History(RuleBasedStateMachine):
         self.lives = 0
 
     def opened(self, directory: Path) -> StoreWorld:
-        return StoreWorld(directory, self.clock, self.timezone, RETENTION, self.cache_bytes)
+        return StoreWorld(directory, self.clock, self.timezone, RETENTION, self.cache_bytes, self.tail_max)
 
     def teardown(self) -> None:
         if hasattr(self, "worlds"):

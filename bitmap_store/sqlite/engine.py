@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -21,12 +22,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import func, select
 
 from bitmap_store.bind import Binder
-from bitmap_store.bitmaps import ids_of, packed
+from bitmap_store.bitmaps import ids_between, ids_of, packed
 from bitmap_store.catalog import NO_VALUES, Catalog, ValueTable
 from bitmap_store.clock import Clock
 from bitmap_store.definitions import TagChange, TagDefinition
 from bitmap_store.errors import Invalid, NotFound, Stale
-from bitmap_store.evaluate import cardinality, evaluate
+from bitmap_store.evaluate import FIRST_IDS, SHORT, Evaluation
 from bitmap_store.expression import Expression, Match
 from bitmap_store.plan import Plan, Reading, Universe
 from bitmap_store.rows import Rows
@@ -35,13 +36,14 @@ from bitmap_store.sqlite.database import async_engine, migrate, read_connection,
 from bitmap_store.sqlite.exports import ExportColumn, Exporter
 from bitmap_store.sqlite.fold import ENTRIES_MAX, fold, version_at
 from bitmap_store.sqlite.jobs import ImportRequest, find_job, mark_interrupted, page_of_jobs, page_of_rejections
-from bitmap_store.sqlite.memberships import Memberships
+from bitmap_store.sqlite.memberships import TAIL_MAX, Memberships
 from bitmap_store.sqlite.names import Names
 from bitmap_store.sqlite.profiles import Facts, facts_of, memberships_of, profile_of
 from bitmap_store.sqlite.summaries import summary_of
 from bitmap_store.sqlite.tokens import TokenInfo
 from bitmap_store.sqlite.work import Workers
 from bitmap_store.sqlite.writer import Transaction, Writer
+from bitmap_store.stopping import Lanes
 from bitmap_store.store import Page, ProfileFacts, Summary
 from bitmap_store.tables import JobRow
 from bitmap_store.values import (
@@ -59,19 +61,25 @@ from bitmap_store.values import (
 )
 
 STREAM_BLOCK = 1 << 17
+BREAKDOWN_SPLIT = 64
+"""From so many keys on a breakdown is shared among threads."""
 POLL_SECONDS = 0.1
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
-    """What a store can be told. retention: how far back asOf reaches. cache_bytes_max: of evaluated leaves."""
+    """What a store can be told. retention: how far back asOf reaches. cache_bytes_max: of evaluated leaves.
+
+    tail_max: changes of a tag that stay by themselves; more are made into a layer.
+    """
 
     directory: Path
     timezone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
     retention: timedelta = timedelta(days=30)
     cache_bytes_max: int = 512 << 20
     import_bytes_max: int = 64 << 30
+    tail_max: int = TAIL_MAX
 
 
 @dataclass(frozen=True)
@@ -116,15 +124,18 @@ class SqliteStore:
         self._async_engine = async_engine(settings.directory)
         self._connection = read_connection(settings.directory)
         self._memberships = Memberships(
-            self._connection, settings.cache_bytes_max, files=cache.directory_of(settings.directory)
+            self._connection, settings.cache_bytes_max, settings.tail_max, cache.directory_of(settings.directory)
         )
-        self._names = Names(self._connection, self._memberships.lock)
+        self._lanes = Lanes()
+        self._names = Names(settings.directory)
         self._data_version = -1
         self._catalog = Catalog(version=-1)
         self._values: dict[int, ValueTable] = {}  # of deleted tags too, for requests that began before
         self._moment = moment_of(0)
         self._horizon = moment_of(0)
-        self.writer = Writer(self._engine, self._memberships, self.clock, settings.timezone, definitions.load_catalog)
+        self.writer = Writer(
+            self._engine, self._memberships, self._names, self.clock, settings.timezone, definitions.load_catalog
+        )
         self._workers = Workers(
             self.writer,
             settings.directory,
@@ -138,9 +149,11 @@ class SqliteStore:
     async def close(self) -> None:
         """Finishes waiting writes and lets go of the file."""
         await self._workers.close()
+        self._lanes.close()
         await asyncio.to_thread(self.writer.close)
         await self._async_engine.dispose()
         self._engine.dispose()
+        self._names.close()
         self._connection.close()
 
     # ------------------------------------------------------------ views and plans
@@ -165,6 +178,7 @@ class SqliteStore:
                 if catalog != self._catalog.version:
                     self._catalog = definitions.load_catalog(self._connection)
                     self._values |= self._catalog.value_tables
+                self._names.given = dict(self._connection.execute("SELECT id, next_dense FROM entity"))
                 found = self._connection.execute("SELECT moment FROM version WHERE version = ?", (version,)).fetchone()
             finally:
                 self._connection.execute("COMMIT")
@@ -232,44 +246,64 @@ class SqliteStore:
 
     # ------------------------------------------------------------ verbs on plans
 
+    async def _evaluated(
+        self, work: Callable[[Evaluation], T], plans: Sequence[Plan], within: float = inf, *, long: bool = False
+    ) -> T:
+        """What the work makes of an evaluation: at once where that is short and its leaves are at hand, else in
+        a thread, which stops when the caller is cancelled. within: how many users the plans are asked about."""
+        evaluation = Evaluation(self._memberships)
+        if evaluation.cost(plans, within) < SHORT:
+            return work(evaluation)
+        return await self._lanes.run(lambda stop: work(Evaluation(self._memberships, stop)), long=long)
+
     async def count(self, plans: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.count`."""
-
-        def sizes() -> list[int]:
-            known = {plan: cardinality(plan.node, plan.reading, self._memberships) for plan in dict.fromkeys(plans)}
-            return [known[plan] for plan in plans]
-
-        return await asyncio.to_thread(sizes)
+        return await self._evaluated(lambda evaluation: evaluation.sizes(plans), plans)
 
     async def _members(self, plan: Plan) -> BitMap:
-        return await asyncio.to_thread(evaluate, plan.node, plan.reading, self._memberships)
+        return await self._evaluated(lambda evaluation: evaluation.users(plan), [plan])
 
     async def breakdown(self, plan: Plan, keys: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.breakdown`."""
 
-        def sizes() -> list[int]:
-            users = evaluate(plan.node, plan.reading, self._memberships)
-            return [users.intersection_cardinality(evaluate(key.node, key.reading, self._memberships)) for key in keys]
+        def sizes(users: BitMap, some: Sequence[Plan], evaluation: Evaluation) -> list[int]:
+            return [evaluation.size(key, users) for key in some]
 
-        return await asyncio.to_thread(sizes)
+        if len(keys) < BREAKDOWN_SPLIT:
+            return await self._evaluated(lambda each: sizes(each.users(plan), keys, each), [plan, *keys])
+        users = await self._members(plan)
+        found = [0] * len(keys)
+
+        async def split(first: int) -> None:
+            some = keys[first :: self._lanes.width]
+            found[first :: self._lanes.width] = await self._lanes.run(
+                lambda stop: sizes(users, some, Evaluation(self._memberships, stop)), long=True
+            )
+
+        await asyncio.gather(*map(split, range(self._lanes.width)))
+        return found
 
     async def page(self, plan: Plan, after: int | None, limit: int) -> Page:
-        """See `BitmapStore.page`."""
-        users = await self._members(plan)
-        start = 0 if after is None else users.rank(after)
-        found = tuple(users[start : start + limit])
-        return Page(found, start + len(found) < len(users))
+        """See `BitmapStore.page`. Looks at ever wider ranges of ids until it has enough, and at nothing else."""
+        first = 0 if after is None else after + 1
+        found = await self._evaluated(lambda each: each.first_users(plan, first, limit + 1), [plan], FIRST_IDS)
+        return Page(tuple(found[:limit].tolist()), len(found) > limit)
 
     async def contains(self, plans: Sequence[Plan], users: Sequence[int]) -> list[list[bool]]:
         """See `BitmapStore.contains`."""
-        sets = [await self._members(plan) for plan in plans]
-        return [[user in members for members in sets] for user in users]
+        asked = BitMap(users)
+
+        def matrix(evaluation: Evaluation) -> list[list[bool]]:
+            sets = [evaluation.users(plan, asked) for plan in plans]
+            return [[user in members for members in sets] for user in users]
+
+        return await self._evaluated(matrix, plans, len(asked))
 
     async def stream(self, plan: Plan) -> AsyncIterator[NDArray[np.uint32]]:
         """See `BitmapStore.stream`."""
-        users = ids_of(await self._members(plan))
+        users = await self._members(plan)
         for start in range(0, len(users), STREAM_BLOCK):
-            yield users[start : start + STREAM_BLOCK]
+            yield ids_between(users, start, start + STREAM_BLOCK)
 
     async def summarise(self, plan: Plan, tag: Tag, quantiles: Sequence[float] = (), bins: int = 0) -> Summary:
         """See `BitmapStore.summarise`."""
@@ -308,13 +342,20 @@ class SqliteStore:
 
     async def resolve(self, entity: str, names: Sequence[str], id_kind: str | None = None) -> list[int | None]:
         """See `BitmapStore.resolve`."""
-        return self._names.dense_of(self._catalog.entity(entity).id, names, id_kind)
+        kind = self._catalog.entity(entity)
+        await self._learn_names(kind.id)
+        return self._names.dense_of(kind.id, names, id_kind)
+
+    async def _learn_names(self, entity: int) -> None:
+        """Reads what others gave, beside the event loop where it is much; a few names are read when they are asked."""
+        if self._names.is_far_behind(entity):
+            await asyncio.to_thread(self._names.learn, entity)
 
     async def names(self, entity: str, users: Sequence[int] | NDArray[np.uint32]) -> list[str]:
         """See `BitmapStore.names`."""
         kind = self._catalog.entity(entity)
-        found: list[str] = self._names.names_of(kind.id, np.asarray(users, np.uint32)).to_pylist()
-        return found
+        await self._learn_names(kind.id)
+        return self._names.listed(kind.id, np.asarray(users, np.int64).tolist())
 
     def _facts(self, reading: Reading) -> Callable[[list[int]], dict[int, Facts]]:
         def facts(users: list[int]) -> dict[int, Facts]:
@@ -334,7 +375,7 @@ class SqliteStore:
             self._names,
             lambda tag, some: self._alive(tag, plan.reading, some),
             self._facts(plan.reading),
-            lambda other: evaluate(other.node, other.reading, self._memberships),
+            lambda other: Evaluation(self._memberships).users(other),
             lambda tag: self._values.get(tag.id, NO_VALUES),
         )
         return len(users), exporter.batches(users, columns)
@@ -355,9 +396,8 @@ class SqliteStore:
         """See `BitmapStore.profiles`."""
         universe = self._memberships.universe(reading)
         there = [user for user in users if user in universe]
-        names = dict(
-            zip(there, self._names.names_of(reading.entity, np.array(there, np.uint32)).to_pylist(), strict=True)
-        )
+        await self._learn_names(reading.entity)
+        names = dict(zip(there, self._names.listed(reading.entity, there), strict=True))
         facts = await asyncio.to_thread(self._facts(reading), there)
         return [profile_of(user, names[user], facts.get(user, ([], {}))) if user in names else None for user in users]
 
@@ -365,14 +405,14 @@ class SqliteStore:
 
     async def write(self, run: Callable[[Transaction], T]) -> T:
         """Runs a function in a write transaction and waits until it is durable."""
-        # Shielded: a caller that goes away must not leave a write half known to the others of its group.
-        result: T = await asyncio.shield(asyncio.wrap_future(self.writer.submit(run)))
+        result: T = await self.writer.soon(run)
         self._refresh()
         return result
 
     async def apply(self, batch: Batch) -> WriteResult:
         """See `BitmapStore.apply`."""
-        return await self.write(lambda transaction: transaction.apply(batch))
+        result: WriteResult = await self.writer.soon(batch)
+        return result
 
     async def define_entity(self, key: str, name: str | None = None) -> EntityKind:
         """See `sqlite.definitions.define_entity`, and so for the following."""

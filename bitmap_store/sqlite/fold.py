@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from bitmap_store.rows import is_member
-from bitmap_store.sqlite import jobs
+from bitmap_store.sqlite import jobs, name_upkeep
 from bitmap_store.sqlite.base import SHARD_BITS
 from bitmap_store.sqlite.merge import shards_of
 from bitmap_store.sqlite.staging import Staging, fragments_in, swap, sweep
@@ -58,15 +58,18 @@ def fold(
     horizon = micros(writer.clock.now()) - retention // timedelta(microseconds=1)
     with writer.memberships.lock:
         behind = tags_behind(connection, writer.memberships.logged_tags(), entries_max, horizon)
-    turn = jobs.try_lock(directory / "jobs" / "bulk.lock") if behind else None
+    due = behind or name_upkeep.is_due(writer, entries_max)
+    turn = jobs.try_lock(directory / "jobs" / "bulk.lock") if due else None
     if turn is None:
         return 0
     try:
-        staging = Staging(writer)
-        for tag in behind:
-            _fold_tag(writer, staging, tag)
-        writer.submit(lambda transaction: forget(transaction, horizon)).result()
-        sweep(writer)
+        if behind:
+            staging = Staging(writer)
+            for tag in behind:
+                _fold_tag(writer, staging, tag)
+            writer.submit(lambda transaction: forget(transaction, horizon)).result()
+            sweep(writer)
+        name_upkeep.keep_up(writer, entries_max)
     finally:
         os.close(turn)
     return len(behind)

@@ -17,6 +17,7 @@ from bitmap_store.sqlite.database import read_connection, write_engine
 from bitmap_store.sqlite.definitions import load_catalog
 from bitmap_store.sqlite.imports import Abandoned, Cancelled, Import
 from bitmap_store.sqlite.memberships import Memberships
+from bitmap_store.sqlite.names import Names
 from bitmap_store.sqlite.writer import Writer
 from bitmap_store.values import JobState
 
@@ -33,7 +34,7 @@ def main(settings: dict[str, str | int]) -> None:
     engine, connection = write_engine(directory), read_connection(directory)
     memberships = Memberships(connection, cache_bytes_max=0)
     clock = Clock(datetime.fromisoformat(str(settings["now"])))
-    writer = Writer(engine, memberships, clock, ZoneInfo(str(settings["timezone"])), load_catalog)
+    writer = Writer(engine, memberships, Names(directory), clock, ZoneInfo(str(settings["timezone"])), load_catalog)
     found = connection.execute("SELECT request FROM job WHERE id = ?", (job,)).fetchone()
     request = jobs.ImportRequest.from_json(found[0])
     turn: int | None = None

@@ -11,11 +11,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
@@ -24,20 +22,19 @@ from bitmap_store.catalog import Catalog
 from bitmap_store.definitions import TagDefinition
 from bitmap_store.errors import Invalid
 from bitmap_store.files.blocks import PROFILES
-from bitmap_store.files.buffers import stored
 from bitmap_store.files.cells import Cells, Interpreted
 from bitmap_store.files.profiles import ProfileRows, profiles
 from bitmap_store.files.reader import ahead, read_blocks
 from bitmap_store.files.repeats import reject_repeats, repeated_rows, settle
 from bitmap_store.files.table import WideRows
-from bitmap_store.files.texts import plain_text
 from bitmap_store.rows import Rows, in_order, is_constant, is_member, rows_of
 from bitmap_store.sqlite import jobs
 from bitmap_store.sqlite.base import SHARD_BITS, fragments_and_sets
 from bitmap_store.sqlite.definitions import define_tag
+from bitmap_store.sqlite.file_names import FileNames
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.merge import change_of, merged, shards_of, summed
-from bitmap_store.sqlite.names import DENSE_MAX, give_ids, look_up
+from bitmap_store.sqlite.name_upkeep import renew_file
 from bitmap_store.sqlite.routes import route_of, tags_suggested
 from bitmap_store.sqlite.staging import Staging, fragments_in, shards_in, swap, sweep
 from bitmap_store.sqlite.writer import Transaction, Writer
@@ -53,11 +50,8 @@ from bitmap_store.values import (
     micros,
 )
 
-PROGRESS_SECONDS = 0.5
 MICROSECOND = timedelta(microseconds=1)
-NAMES_CHUNK = 50_000
-NUMBERS_MAX = 1 << 27
-"""User ids that are numbers below this are looked up in an array."""
+PROGRESS_SECONDS = 0.5
 T = TypeVar("T")
 M = TypeVar("M", bound=Interpreted)
 
@@ -102,11 +96,7 @@ class Import:
         self._totals = Totals()
         self._told = 0.0
         self._moment = micros(writer.clock.now())
-        self._dense: dict[str, int] = {}
-        self._linked: dict[str, int] = {}
-        self._refused: dict[str, str] = {}
         self._cells: dict[str, list[Cells]] = {}
-        self._of_numbers = np.empty(0, np.uint32)  # by user id, where that is a number; DENSE_MAX: not met yet
         self._users = BitMap()
         self._wide: list[WideRows] = []
 
@@ -121,18 +111,20 @@ class Import:
             return started
         catalog = self._write(lambda transaction: transaction.catalog)
         entity = catalog.entity(request.entity, argument="entity")
+        names = FileNames(self._writer, entity, request.id_kind)
         if request.kind == "profiles":
-            found = list(self._read_profiles(entity))
-            return self._write(lambda transaction: self._apply_profiles(transaction, entity, found))
+            found = list(self._read_profiles(names))
+            return self._write(lambda transaction: self._apply_profiles(transaction, entity, names, found))
         if request.define:
             catalog = self._define(entity)
-        self._read(entity, catalog)
+        self._read(entity, names, catalog)
+        renew_file(self._writer, entity.id)  # before the flip, so that whoever sees new users finds their names fast
         if self._totals.read == self._totals.rejected and request.mode == "replace":
             raise Invalid("no row of the file can be applied; with mode=replace that would empty every tag it names")
         staging = Staging(self._writer)
         staged = list(self._stage_all(entity, staging))
         staging.finish()
-        result = self._write(lambda transaction: self._flip(transaction, entity, staging.generation, staged))
+        result = self._write(lambda transaction: self._flip(transaction, entity, names, staging.generation, staged))
         sweep(self._writer)
         return result
 
@@ -192,7 +184,7 @@ class Import:
 
         return self._write(define)
 
-    def _read(self, entity: EntityKind, catalog: Catalog) -> None:
+    def _read(self, entity: EntityKind, names: FileNames, catalog: Catalog) -> None:
         """Reads the whole file into pieces by tag."""
         request = self._request
         size = max(request.path.stat().st_size, 1)
@@ -201,13 +193,11 @@ class Import:
             meant = route.interpret(block)
             self._totals.read += block.rows
             self._reject([*block.rejected, *meant.rejected])
-            ids = self._numbered(entity, meant.names)
-            numbered = meant.numbered(ids)
-            if self._refused:
-                names = plain_text(meant.names).to_pylist()
-                numbered = self._without_refused(numbered, names)
-                ids = ids[[name not in self._refused for name in names]]
-            self._users |= bitmap_of(np.sort(ids))
+            ids = names.resolve(meant.names)
+            if (ids < 0).any():
+                meant = self._without_refused(meant, ids < 0, names)
+            numbered = meant.numbered(ids.astype(np.uint32))
+            self._users |= bitmap_of(np.sort(ids[ids >= 0].astype(np.uint32)))
             if request.kind == "table" and request.mode == "replace":  # a column that says nothing empties its tag
                 for key in block.columns.keys() - {"user"}:
                     self._cells.setdefault(key, [])
@@ -217,24 +207,23 @@ class Import:
                 self._cells.setdefault(cells.tag, []).append(cells)
             self._tell(0.6 * min(1.0, block.bytes_done / size))
 
-    def _without_refused(self, meant: M, names: list[str]) -> M:
+    def _without_refused(self, meant: M, refused: NDArray[np.bool_], names: FileNames) -> M:
         """What a block means, less the rows of users who cannot be named so; those are rejected."""
-        places = {self._dense[name]: name for name in names if name in self._refused}
-        refused = np.array(sorted(places), np.uint32)
         said = [(part.users, part.lines) for part in meant.cells]
         if isinstance(meant, WideRows):
             said.append((meant.users, meant.lines))
         wrong = {
-            int(line): places[int(user)]
+            int(line): int(user)
             for users, lines in said
-            for user, line in zip(users, lines, strict=True)
-            if int(user) in places
+            for user, line in zip(users[refused[users]], lines[refused[users]], strict=True)
         }
-        self._reject([Rejection(line, "CONFLICT", self._refused[name]) for line, name in wrong.items()])
-        cells = [part.take(~is_member(part.users, refused)) for part in meant.cells]
+        self._reject(
+            [Rejection(line, "CONFLICT", names.refusal(str(meant.names[user]))) for line, user in wrong.items()]
+        )
+        cells = [part.take(~refused[part.users]) for part in meant.cells]
         if not isinstance(meant, WideRows):
             return replace(meant, cells=cells)
-        kept = ~is_member(meant.users, refused)
+        kept = ~refused[meant.users]
         return replace(meant, cells=cells, good=np.arange(len(meant.rows.users))[meant.good][kept])
 
     def _settled(self, parts: Sequence[Cells], repeated: Sequence[Rejection]) -> Cells:
@@ -276,72 +265,23 @@ class Import:
             known = transaction.add_values(tag, missing)
         return [known[name] for name in names]
 
-    def _numbered(self, entity: EntityKind, names: pa.Array) -> NDArray[np.uint32]:
-        """Dense ids of names; whole numbers are looked up as such, and are text only when they are first met."""
-        if not pa.types.is_integer(names.type):
-            return self._resolve(entity, names.to_pylist())
-        if not len(names):
-            return np.empty(0, np.uint32)
-        numbers = stored(names)
-        low, high = int(numbers.min()), int(numbers.max())
-        if low < 0 or high >= NUMBERS_MAX:
-            encoded = names.dictionary_encode()
-            return self._resolve(entity, plain_text(encoded.dictionary).to_pylist()).take(stored(encoded.indices))
-        if high >= len(self._of_numbers):
-            grown = np.full(max(high + 1, 2 * len(self._of_numbers)), DENSE_MAX, np.uint32)
-            grown[: len(self._of_numbers)] = self._of_numbers
-            self._of_numbers = grown
-        ids = self._of_numbers.take(numbers)
-        unmet = ids == DENSE_MAX
-        if unmet.any():
-            fresh = pa.array(numbers[unmet]).unique()
-            self._of_numbers[stored(fresh)] = self._resolve(entity, plain_text(fresh).to_pylist())
-            ids = self._of_numbers.take(numbers)
-        return ids
-
-    def _resolve(self, entity: EntityKind, names: list[str]) -> NDArray[np.uint32]:
-        """Dense ids of distinct names. New names get one at once; their users exist from the flip on."""
-        unknown = [name for name in names if name not in self._dense]
-        for start in range(0, len(unknown), NAMES_CHUNK):
-            chunk = unknown[start : start + NAMES_CHUNK]
-            self._dense |= self._write(partial(self._give, entity, chunk))
-        return np.fromiter((self._dense[name] for name in names), np.uint32, len(names))
-
-    def _give(self, entity: EntityKind, names: list[str], transaction: Transaction) -> dict[str, int]:
-        raw, id_kind = transaction.raw, self._request.id_kind
-        found = dict(look_up(raw, entity.id, names, id_kind))
-        missing = [name for name in names if name not in found]
-        if id_kind is not None and missing:
-            taken = dict(look_up(raw, entity.id, missing))
-            for name, dense in taken.items():
-                if transaction.memberships.rows(-entity.id, transaction.current, BitMap([dense])):
-                    self._refused[name] = f"{name!r} is a user id already, and not linked as {id_kind!r}; link it first"
-            found |= taken
-            missing = [name for name in missing if name not in taken]
-            self._linked |= taken
-        given = give_ids(raw, entity.id, missing)
-        if id_kind is not None:
-            self._linked |= given
-        return found | given
-
     # ------------------------------------------------------------ profiles
 
-    def _read_profiles(self, entity: EntityKind) -> Iterable[tuple[ProfileRows, NDArray[np.uint32]]]:
+    def _read_profiles(self, names: FileNames) -> Iterable[tuple[ProfileRows, NDArray[np.int64]]]:
         size = max(self._request.path.stat().st_size, 1)
         for block in read_blocks(self._request.path, self._request.format, PROFILES):
             rows = profiles(block)
             self._totals.read += block.rows
             self._reject([*block.rejected, *rows.rejected])
-            names = rows.users.to_pylist()
-            self._resolve(entity, list(dict.fromkeys(names)))
-            yield rows, np.fromiter((self._dense[name] for name in names), np.uint32, len(names))
+            yield rows, names.resolve(rows.users)
             self._tell(0.8 * min(1.0, block.bytes_done / size))
 
     def _apply_profiles(
         self,
         transaction: Transaction,
         entity: EntityKind,
-        found: Sequence[tuple[ProfileRows, NDArray[np.uint32]]],
+        names: FileNames,
+        found: Sequence[tuple[ProfileRows, NDArray[np.int64]]],
     ) -> WriteResult:
         """Applies all rows in order; a row with an identifier of somebody else's is rejected as a whole."""
         changed = 0
@@ -350,6 +290,9 @@ class Import:
             identifiers = {kind: column.to_pylist() for kind, column in rows.identifiers.items()}
             lines, attributes = rows.lines.tolist(), rows.attributes.to_pylist()
             for i, user in enumerate(dense.tolist()):
+                if user < 0:
+                    self._reject([Rejection(lines[i], "CONFLICT", names.refusal(rows.users[i].as_py()))])
+                    continue
                 linked = [Identifier(kind, column[i]) for kind, column in identifiers.items() if column[i] is not None]
                 taken = next((each for each in linked if transaction.owner(entity, each) not in (None, user)), None)
                 if taken is not None:
@@ -365,14 +308,8 @@ class Import:
                 users.add(user)
                 changed += sum(transaction.link(entity, user, each) for each in linked)
         created = transaction.create(entity, users)
-        self._link(transaction, entity, users)
+        names.link(transaction, users)
         return self._finish(transaction, changed, created)
-
-    def _link(self, transaction: Transaction, entity: EntityKind, users: BitMap) -> None:
-        """Links the identifiers by which new users were named."""
-        for value, dense in self._linked.items():
-            if dense in users:
-                transaction.link(entity, dense, Identifier(str(self._request.id_kind), value))
 
     # ------------------------------------------------------------ staging
 
@@ -435,7 +372,12 @@ class Import:
     # ------------------------------------------------------------ the flip
 
     def _flip(
-        self, transaction: Transaction, entity: EntityKind, generation: int, staged: Sequence[Staged]
+        self,
+        transaction: Transaction,
+        entity: EntityKind,
+        names: FileNames,
+        generation: int,
+        staged: Sequence[Staged],
     ) -> WriteResult:
         changed = created = 0
         for part in staged:
@@ -444,7 +386,7 @@ class Import:
                 created = touched
             else:
                 changed += touched
-        self._link(transaction, entity, self._users)
+        names.link(transaction, self._users)
         return self._finish(transaction, changed, created)
 
     def _flip_tag(self, transaction: Transaction, generation: int, part: Staged) -> int:

@@ -17,18 +17,15 @@ from pyroaring import BitMap
 
 from bitmap_store.bitmaps import checksum, unpacked
 from bitmap_store.errors import Damaged, Stale
-from bitmap_store.plan import ANY_SPAN, Reading, Tagged
+from bitmap_store.plan import ANY_SPAN, Reading, Tagged, Universe
 from bitmap_store.rows import Rows, decode, in_order, joined
 from bitmap_store.sqlite.base import Leaf, TagBase
 from bitmap_store.sqlite.bases import Bases
-from bitmap_store.sqlite.layers import Change, Layer, covered, grown, members_in, merged, rows_in
+from bitmap_store.sqlite.layers import FEW_USERS, Change, Layer, covered, grown, members_in, merged, rows_in
 from bitmap_store.sqlite.leaves import KnownLeaf, LeafCache
 
 TAIL_MAX = 64
 """Changes of a tag that readings look at one by one; more are made into a layer."""
-
-FEW_USERS = 8
-"""So many users are looked for in the tail one by one."""
 
 
 class _Forgotten(Exception):
@@ -155,6 +152,18 @@ class Memberships:
         self._provisional = {made: tags for made, tags in self._provisional.items() if made > version}
         self.version = version
 
+    def committed(self, version: int) -> None:
+        """Learns that what was proposed up to a version is in the file; the other versions up to it are known."""
+        with self.lock:
+            if version > self.version:
+                for tag in {tag for tags in self._provisional.values() for tag in tags}:
+                    state = self._tags[tag]
+                    fresh = state.entries[bisect_right(state.entries, self.version, key=_version_of) :]
+                    if any(entry.in_base for entry in fresh):
+                        state.standing = None  # the base in the file has moved on
+                self._provisional = {}
+                self.version = version
+
     def propose(self, tag: int, version: int, change: Change, id_: int) -> None:
         """Adds the change of a version that is being written; readings of earlier versions do not see it."""
         with self.lock:
@@ -200,7 +209,7 @@ class Memberships:
         """Id, version and change of what the file says of a tag in versions after..until, the first not included."""
         with self.lock:
             rows = self._connection.execute(
-                "SELECT id, version, change.checksum, change.touched, change.before, after, "
+                "SELECT id, version, change.checksum, change.touched, change.before, after, change.generation, "
                 "staged.checksum, staged.touched, staged.before "
                 "FROM change LEFT JOIN staged_change AS staged "
                 "ON staged.tag_id = change.tag_id AND staged.generation = change.generation "
@@ -208,12 +217,16 @@ class Memberships:
                 (tag, after, until),
             ).fetchall()
         found = []
-        for id_, version, kept, touched, before, rest, *staged in rows:
-            if checksum(touched, before, rest or b"") != kept or (staged[1] and checksum(*staged[1:]) != staged[0]):
+        for id_, version, kept, touched, before, rest, generation, *staged in rows:
+            intact = checksum(touched, before, rest or b"") == kept
+            if generation is not None:
+                intact &= staged[0] is not None and checksum(*staged[1:]) == staged[0]
+            if not intact:
                 raise Damaged(f"the log entry of version {version} does not match its checksum; restore a backup")
             change = Change(unpacked(touched), decode(before), None if rest is None else decode(rest))
-            if staged[1]:  # an import's, without those who were written while it was staged
-                change = Change(unpacked(staged[1]) - change.touched, decode(staged[2]).without(change.touched), None)
+            if generation is not None:  # of an import, without whom others wrote while it was staged
+                late = change.touched
+                change = Change(unpacked(staged[1]) - late, decode(staged[2]).without(late), None)
             found.append((id_, version, change))
         return found
 
@@ -323,11 +336,14 @@ class Memberships:
 
     def _layers(self, tag: int, standing: Standing, version: int) -> tuple[list[Layer], bool]:
         """What is to be said instead of the base at a version, newest first; whether all of it was written since."""
-        undone = [entry for entry in standing.flips if entry.version > version]
-        flips = [taken_back(self._changes(tag, undone), version)] if undone else []
+        count = standing.count_until(version)
+        flips: list[Layer] = []
+        if standing.flips and standing.flips[-1].version > version:
+            # Of users that were written while an import was at work the base has what only their entries put right.
+            undone = standing.entries[count : standing.count_until(standing.flips[-1].version)]
+            flips.append(taken_back(self._changes(tag, undone), version))
         if version < standing.floor:
             return [merged([*flips, self._taken_back(tag, version, standing.base.version)])], False
-        count = standing.count_until(version)
         if count - standing.tail > self._tail_max:
             standing = self._sealed(tag, standing)
         if count < standing.tail:
@@ -423,8 +439,24 @@ class Memberships:
         self._cache.keep(node, KnownLeaf(stamp, users, moment, until), earlier.stamp if earlier else None)
         return users
 
+    def known(self, node: Leaf | Universe, reading: Reading) -> BitMap | None:
+        """What `leaf` or `universe` gives, where it is at hand; None where it would have to be made."""
+        leaf = Tagged(-reading.entity) if isinstance(node, Universe) else node
+        state = self._tags.get(leaf.tag)
+        standing = None if state is None else state.standing
+        if standing is None or reading.version < standing.floor:
+            return None
+        if not standing.entries and not standing.layers and _held_by(standing.base, leaf, reading.moment):
+            return standing.base.members(leaf, reading.moment)
+        return self._cache.find(leaf, self._stamp(leaf.tag, standing, reading.version), reading.moment)
+
     def rows(self, tag: int, version: int, users: BitMap | None = None) -> Rows:
         """The rows of these users (or of all) at a version, expired ones included, in canonical order."""
+        if users is not None and len(users) <= FEW_USERS:
+            parts, left, standing = self._few(tag, version, users)
+            if left:
+                parts.append(standing.base.rows(left))
+            return in_order(joined(parts))
         standing, layers, _ = self._at(tag, version)
         if users is None:
             touched = covered(layers)
@@ -437,12 +469,38 @@ class Memberships:
 
     def holders(self, tag: int, version: int, users: BitMap) -> BitMap:
         """Those of the users who have any row of a tag at a version, be it an expired one."""
-        standing, layers, _ = self._at(tag, version)
-        parts, left = rows_in(layers, users)
+        parts, left, standing = self._few(tag, version, users)
         found = BitMap([user for part in parts for user in part["user"].tolist()])
-        for value in standing.base.values.values():
-            found |= left & value.users
+        if left:
+            for value in standing.base.values.values():
+                found |= left & value.users
         return found
+
+    def _few(self, tag: int, version: int, users: BitMap) -> tuple[list[Rows], BitMap, Standing]:
+        """The rows of users that were written since the base, and the users who were not. For a writer, who asks
+        for few users of the newest version, each entry of the tail costs a look."""
+        standing = self._standing(tag)
+        entries = standing.entries
+        if len(entries) - standing.tail > self._tail_max:
+            standing = self._sealed(tag, standing)
+        tail = [entry.change for entry in reversed(entries[standing.tail :])]
+        newest = (entries[-1].version if entries else standing.floor) <= version
+        if len(users) > FEW_USERS or not newest or standing.flips or None in tail:
+            standing, layers, _ = self._at(tag, version)
+            return *rows_in(layers, users), standing
+        parts: list[Rows] = []
+        left = BitMap()
+        for user in users:
+            for change in tail:
+                if change is not None and change.after is not None and user in change.touched:
+                    parts.append(change.after.of_few(BitMap([user])))
+                    break
+            else:
+                left.add(user)
+        if left and standing.layers:
+            older, left = rows_in(reversed(standing.layers), left)
+            parts += older
+        return parts, left, standing
 
     def touched_since(self, tag: int, version: int) -> BitMap:
         """The users whose rows of a tag changed after `version`, those of the version that is being written too."""

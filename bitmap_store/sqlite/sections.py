@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from bitmap_store.containers import widened
 from bitmap_store.croaring import ALIGNMENT, frozen_size, mapped, write_frozen
 
 Array = NDArray[Any]
@@ -58,7 +59,8 @@ class SectionsWriter:
         return at
 
     def put_set(self, users: BitMap) -> tuple[int, int]:
-        """Writes a set in frozen form; where it begins and its length."""
+        """Writes a set in frozen form, widened where it is dense; where it begins and its length."""
+        users = widened(users)
         frozen = np.empty(frozen_size(users), np.uint8)
         write_frozen(users, frozen)
         return self.put(frozen), len(frozen)
