@@ -25,9 +25,9 @@ from bitmap_store.values import EntityKind
 
 CHUNK = 1 << 17
 """Names that one transaction gives ids to."""
-NUMBERS_MAX = 1 << 27
-"""User ids that are numbers below this are looked up in an array, of 8 bytes each."""
-UNMET = -2
+NUMBERS_MAX = 1 << 26
+"""User ids that are whole numbers below this are looked up in an array."""
+_UNMET = -2
 
 
 class FileNames:
@@ -41,13 +41,13 @@ class FileNames:
         self._seen = GrowingDictionary(Hash(os.urandom(16)))
         self._seen_ids: Places = np.zeros(0, np.int64)
         self._linked: list[tuple[pa.Array, Places]] = []
-        self._by_number: Places = np.zeros(0, np.int64)
+        self._of_numbers: Places = np.zeros(0, np.int64)  # by the number
 
     def resolve(self, names: pa.Array) -> Places:
         """The dense id of each row; new names get one. -1 for an identifier that nobody has but that is the user id
-        of somebody: see `refusal`. Whole numbers are looked up as such, and are text only when they are first met."""
+        of somebody: see `refusal`. Whole numbers are names as well; one becomes text when it is first met."""
         if pa.types.is_integer(names.type):
-            return self._of_whole_numbers(names)
+            return self._by_number(names)
         if self._id_kind is not None:
             return self._by_identifier(names)
         known = self._writer.names
@@ -60,24 +60,21 @@ class FileNames:
             ids[some] = self._writer.submit(partial(self._named, asked.take(some))).result()
         return ids if rows is None else ids[rows]
 
-    def _of_whole_numbers(self, names: pa.Array) -> Places:
-        if not len(names):
-            return np.zeros(0, np.int64)
+    def _by_number(self, names: pa.Array) -> Places:
         numbers = stored(names)
-        low, high = int(numbers.min()), int(numbers.max())
-        if low < 0 or high >= NUMBERS_MAX:
+        if len(numbers) and (numbers.min() < 0 or numbers.max() >= NUMBERS_MAX):
             coded = names.dictionary_encode()
             return self.resolve(plain_text(coded.dictionary)).take(stored(coded.indices))
-        if high >= len(self._by_number):
-            grown = np.full(max(high + 1, 2 * len(self._by_number)), UNMET, np.int64)
-            grown[: len(self._by_number)] = self._by_number
-            self._by_number = grown
-        ids = self._by_number.take(numbers)
-        unmet = ids == UNMET
+        missing = (int(numbers.max()) if len(numbers) else -1) + 1 - len(self._of_numbers)
+        if missing > 0:
+            grown = np.full(max(missing, len(self._of_numbers)), _UNMET, np.int64)
+            self._of_numbers = np.concatenate([self._of_numbers, grown])
+        ids = self._of_numbers.take(numbers)
+        unmet = ids == _UNMET
         if unmet.any():
             fresh = pa.array(numbers[unmet]).unique()
-            self._by_number[stored(fresh)] = self.resolve(plain_text(fresh))
-            ids = self._by_number.take(numbers)
+            self._of_numbers[stored(fresh)] = self.resolve(plain_text(fresh))
+            ids = self._of_numbers.take(numbers)
         return ids
 
     def refusal(self, name: str) -> str:

@@ -50,9 +50,8 @@ from bitmap_store.values import (
     micros,
 )
 
-PROGRESS_SECONDS = 0.5
-REJECTIONS_CHUNK = 50_000
 MICROSECOND = timedelta(microseconds=1)
+PROGRESS_SECONDS = 0.5
 T = TypeVar("T")
 M = TypeVar("M", bound=Interpreted)
 
@@ -198,7 +197,7 @@ class Import:
             if (ids < 0).any():
                 meant = self._without_refused(meant, ids < 0, names)
             numbered = meant.numbered(ids.astype(np.uint32))
-            self._users |= bitmap_of(np.sort(ids[ids >= 0]))
+            self._users |= bitmap_of(np.sort(ids[ids >= 0].astype(np.uint32)))
             if request.kind == "table" and request.mode == "replace":  # a column that says nothing empties its tag
                 for key in block.columns.keys() - {"user"}:
                     self._cells.setdefault(key, [])

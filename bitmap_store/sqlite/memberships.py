@@ -224,7 +224,7 @@ class Memberships:
         """Id, version and change of what the file says of a tag in versions after..until, the first not included."""
         with self.lock:
             rows = self._connection.execute(
-                "SELECT id, version, change.checksum, change.touched, change.before, after, "
+                "SELECT id, version, change.checksum, change.touched, change.before, after, change.generation, "
                 "staged.checksum, staged.touched, staged.before "
                 "FROM change LEFT JOIN staged_change AS staged "
                 "ON staged.tag_id = change.tag_id AND staged.generation = change.generation "
@@ -232,12 +232,16 @@ class Memberships:
                 (tag, after, until),
             ).fetchall()
         found = []
-        for id_, version, kept, touched, before, rest, *staged in rows:
-            if checksum(touched, before, rest or b"") != kept or (staged[1] and checksum(*staged[1:]) != staged[0]):
+        for id_, version, kept, touched, before, rest, generation, *staged in rows:
+            intact = checksum(touched, before, rest or b"") == kept
+            if generation is not None:
+                intact &= staged[0] is not None and checksum(*staged[1:]) == staged[0]
+            if not intact:
                 raise Damaged(f"the log entry of version {version} does not match its checksum; restore a backup")
             change = Change(unpacked(touched), decode(before), None if rest is None else decode(rest))
-            if staged[1]:  # an import's, without those who were written while it was staged
-                change = Change(unpacked(staged[1]) - change.touched, decode(staged[2]).without(change.touched), None)
+            if generation is not None:  # of an import, without whom others wrote while it was staged
+                late = change.touched
+                change = Change(unpacked(staged[1]) - late, decode(staged[2]).without(late), None)
             found.append((id_, version, change))
         return found
 
