@@ -4,8 +4,11 @@ BIN := .venv/bin
 # Pins carry hashes, so what is installed is what was tested, whatever else an index offers.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps
 
+# How many users `make bench` measures with, such as 100k or 10m.
+USERS ?= 1m
+
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format types golden lock clean
+.PHONY: help serve test check bench format types golden lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -22,6 +25,9 @@ check: .venv/dev ## what has to pass before a change lands: format, lint, types,
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+bench: .venv/bench ## measure everything beside its references, with USERS=1m
+	@$(BIN)/python -m benchmarks all --users $(USERS)
+
 format: .venv/dev ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix --quiet .
@@ -32,6 +38,7 @@ golden: .venv/dev ## rewrite the golden files and schema/schema.graphql, to be r
 lock: .venv/dev ## pin the dependencies anew
 	@$(BIN)/uv pip compile --quiet pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --upgrade -o requirements/run.txt
 	@$(BIN)/uv pip compile --quiet pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url --no-header --upgrade -o requirements/dev.txt
+	@$(BIN)/uv pip compile --quiet pyproject.toml --group bench --universal --generate-hashes --no-emit-index-url --no-header --upgrade -o requirements/bench.txt
 
 clean: ## remove the environment and caches; the data stays
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -46,4 +53,10 @@ clean: ## remove the environment and caches; the data stays
 	@test -x $(BIN)/python || { echo "Making .venv …"; $(PYTHON) -m venv .venv; }
 	@echo "Installing what serving and testing need …"
 	@$(PIP) -r requirements/dev.txt
+	@touch $@ .venv/run
+
+.venv/bench: requirements/bench.txt
+	@test -x $(BIN)/python || { echo "Making .venv …"; $(PYTHON) -m venv .venv; }
+	@echo "Installing what serving and measuring need …"
+	@$(PIP) -r requirements/bench.txt
 	@touch $@ .venv/run

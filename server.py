@@ -60,6 +60,7 @@ def open_service(config: Settings, store: Store, *, demo: bool) -> Service:
         open_to_anyone=demo,
         incoming=config.data / "incoming",
         import_bytes_max=config.import_bytes,
+        compiled_documents=config.compiled_documents,
     )
 
 

@@ -4,7 +4,7 @@ Catalog, names and jobs are rows. Memberships are blobs: `fragment` holds them a
 `change` is the log of every batch since, with the rows before and after, as far back as asOf reaches.
 """
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
 _NEVER_REUSED = {"sqlite_autoincrement": True}
@@ -24,6 +24,7 @@ class StoreRow(SQLModel, table=True):
     catalog: int = 0
     folds: int = 0  # how often fragments were brought up to date; tells processes to read them again
     horizon: int = Field(default=0, sa_type=BigInteger)  # microseconds: the log reaches back to here
+    generation: int = Field(default=0, sa_column=Column(Integer, nullable=False, server_default="0"))  # staged last
 
 
 class EntityRow(SQLModel, table=True):
@@ -102,14 +103,29 @@ class AudienceRow(SQLModel, table=True):
     version: int = 1
 
 
-class UserNameRow(SQLModel, table=True):
-    """User id to dense id; whether the user exists is a membership, so that it has a history."""
+class NameBlockRow(SQLModel, table=True):
+    """The names of `count` dense ids from `first_dense` on, in order; whether their users exist is a membership.
 
-    __tablename__ = "user_name"
-    __table_args__ = (UniqueConstraint("entity_id", "dense"), {"sqlite_with_rowid": False})
+    body: `size` bytes, the lengths of the names as 16 bits each and then the names, or fewer, those compressed (zstd).
+    A first block of size 0: these ids have no names.
+    """
+
+    __tablename__ = "name_block"
     entity_id: int = Field(primary_key=True)
-    name: str = Field(primary_key=True)
-    dense: int = Field(sa_type=BigInteger)
+    first_dense: int = Field(primary_key=True, sa_type=BigInteger)
+    count: int
+    size: int = Field(sa_type=BigInteger)
+    checksum: int = Field(sa_type=BigInteger)
+    body: bytes = Field(sa_column=_blob())
+
+
+class NameSnapshotRow(SQLModel, table=True):
+    """Which file in the cache has the first `count` names of an entity kind."""
+
+    __tablename__ = "name_snapshot"
+    entity_id: int = Field(primary_key=True)
+    count: int = Field(sa_type=BigInteger)
+    checksum: int = Field(sa_type=BigInteger)
 
 
 class IdentifierRow(SQLModel, table=True):
@@ -162,10 +178,15 @@ class ChangeRow(SQLModel, table=True):
     """What a version did to the memberships of one tag (below zero: to who exists of the entity -tag_id).
 
     touched: Roaring bitmap of users; before, after: their rows. after is NULL where the fragments hold it.
+    generation: of an import, whose `staged_change` says it, except of the users who are touched here.
     """
 
     __tablename__ = "change"
-    __table_args__ = (Index("change_version", "version"), Index("change_tag", "tag_id", "version"))
+    __table_args__ = (
+        Index("change_version", "version"),
+        Index("change_tag", "tag_id", "version"),
+        Index("change_generation", "tag_id", "generation", sqlite_where=text("generation IS NOT NULL")),
+    )
     id: int | None = Field(default=None, primary_key=True)
     version: int
     tag_id: int
@@ -173,18 +194,39 @@ class ChangeRow(SQLModel, table=True):
     touched: bytes = Field(sa_column=_blob())
     before: bytes = Field(sa_column=_blob())
     after: bytes | None = Field(default=None, sa_column=_blob(nullable=True))
+    generation: int | None = None
+
+
+class StagedChangeRow(SQLModel, table=True):
+    """What an import does to a tag, written before it becomes visible: the users touched and their rows before."""
+
+    __tablename__ = "staged_change"
+    tag_id: int = Field(primary_key=True)
+    generation: int = Field(primary_key=True)
+    checksum: int = Field(sa_type=BigInteger)
+    touched: bytes = Field(sa_column=_blob())
+    before: bytes = Field(sa_column=_blob())
+
+
+class ShardRow(SQLModel, table=True):
+    """Which generation of fragments holds in a shard of a tag; fragments of others are staged, or left over."""
+
+    __tablename__ = "shard"
+    tag_id: int = Field(primary_key=True)
+    shard: int = Field(primary_key=True)
+    generation: int
 
 
 class FragmentRow(SQLModel, table=True):
-    """The members of one tag value in one shard of 2^20 users. staged: of an import that has not flipped."""
+    """The members of one tag value in one shard of 2^20 users, as an import or a fold made them."""
 
     __tablename__ = "fragment"
-    __table_args__ = (Index("fragment_tag", "tag_id", "staged", "value_id", "shard"),)
+    __table_args__ = (Index("fragment_tag", "tag_id", "generation", "value_id", "shard"),)
     id: int | None = Field(default=None, primary_key=True)
     tag_id: int
     value_id: int
     shard: int
-    staged: bool = False
+    generation: int
     cardinality: int = Field(sa_type=BigInteger)
     ends_first: int = Field(sa_type=BigInteger)  # the earliest expiry, in microseconds
     checksum: int = Field(sa_type=BigInteger)

@@ -4,24 +4,33 @@ What is wrong with a document is kept as well, so that a wrong one costs no more
 """
 
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from graphql import (
     DocumentNode,
+    ExecutableDefinitionNode,
     GraphQLError,
+    ObjectValueNode,
     OperationDefinitionNode,
     OperationType,
+    ValidationContext,
+    VariableDefinitionNode,
     execute,
     parse,
     specified_rules,
+    validate,
 )
 from strawberry.execution import optimized_is_awaitable
-from strawberry.schema.schema import validate_document
+from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
+from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
 from bitmap_store.errors import Invalid
 from resolvers.context import Context
-from schema.errors import describe
+from schema.coercion import Unusual
+from schema.compiled import Compiled
+from schema.errors import shown
 from schema.limits import TOKENS_MAX
 from schema.served import SCHEMA
 
@@ -50,10 +59,12 @@ class Prepared:
     kind: OperationType
     name: str | None
     document: DocumentNode
+    compiled: Compiled | None = None
 
     async def run(self, variables: Variables | None, context: Context) -> Answer:
         """Runs a query or a mutation once. What goes wrong stands in the answer."""
-        return await by_graphql_core(self, variables, context)
+        answer = None if self.compiled is None else await self.compiled.run(variables or {}, context)
+        return await by_graphql_core(self, variables, context) if answer is None else answer
 
 
 async def by_graphql_core(prepared: Prepared, variables: Variables | None, context: Context) -> Answer:
@@ -75,13 +86,6 @@ async def by_graphql_core(prepared: Prepared, variables: Variables | None, conte
     return {"data": result.data, "errors": shown(result.errors)} if result.errors else {"data": result.data}
 
 
-def shown(errors: list[GraphQLError]) -> list[dict[str, Any]]:
-    """Errors in the one shape, as they are written."""
-    for error in errors:
-        describe(error)
-    return [dict(error.formatted) for error in errors]
-
-
 # ---------------------------------------------------------------- preparing
 
 
@@ -97,7 +101,14 @@ class _Kept:
 class Documents:
     """The documents of a process, within bounds; the least recently used goes first."""
 
-    def __init__(self, documents_max: int = DOCUMENTS_MAX, characters_max: int = DOCUMENTS_CHARACTERS_MAX) -> None:
+    def __init__(
+        self,
+        *,
+        compiled: bool = True,
+        documents_max: int = DOCUMENTS_MAX,
+        characters_max: int = DOCUMENTS_CHARACTERS_MAX,
+    ) -> None:
+        self._compiled = compiled
         self._documents_max = documents_max
         self._characters_max = characters_max
         self._characters = 0
@@ -113,7 +124,7 @@ class Documents:
             kept = self._keep(text)
         else:
             self._kept.move_to_end(text)
-        return kept.operations.get(name) or _prepare(kept, name)
+        return kept.operations.get(name) or self._prepare(kept, name, len(text))
 
     def _keep(self, text: str) -> _Kept:
         try:
@@ -127,30 +138,57 @@ class Documents:
             self._characters -= len(dropped)
         return kept
 
+    def _prepare(self, kept: _Kept, name: str | None, characters: int) -> Prepared | Refused:
+        document = kept.parsed
+        if isinstance(document, Refused):
+            return document
+        try:
+            operation = _operation(document, name)
+        except Invalid as error:  # not kept: there is no end of names that a document does not have
+            return Refused({"errors": [{"message": error.message, "extensions": error.extensions()}]})
+        if not kept.valid:
+            errors = _validated(document)
+            if errors:
+                kept.parsed = Refused({"data": None, "errors": shown(errors)})
+                return kept.parsed
+            kept.valid = True
+        compiled = _compiled(document, operation, characters) if self._compiled else None
+        prepared = kept.operations[name] = Prepared(operation.operation, name, document, compiled)
+        return prepared
 
-def _prepare(kept: _Kept, name: str | None) -> Prepared | Refused:
-    document = kept.parsed
-    if isinstance(document, Refused):
-        return document
+
+def _compiled(document: DocumentNode, operation: OperationDefinitionNode, characters: int) -> Compiled | None:
+    """The operation compiled; None for one that is left to graphql-core."""
     try:
-        operation = _operation(document, name)
-    except Invalid as error:  # not kept: there is no end of names that a document does not have
-        return Refused({"errors": [{"message": error.message, "extensions": error.extensions()}]})
-    if not kept.valid:
-        errors = _validated(document)
-        if errors:
-            kept.parsed = Refused({"data": None, "errors": shown(errors)})
-            return kept.parsed
-        kept.valid = True
-    prepared = kept.operations[name] = Prepared(operation.operation, name, document)
-    return prepared
+        return Compiled(document, operation, characters)
+    except Unusual:
+        return None
 
 
 def _validated(document: DocumentNode) -> list[GraphQLError]:
     try:
-        return validate_document(SCHEMA._schema, document, tuple(specified_rules))
+        return validate(SCHEMA._schema, document, (*specified_rules, MaybeNullValidationRule, _OneOf))
     except RecursionError as error:
         return [GraphQLError(str(error), original_error=error)]
+
+
+class _OneOf(OneOfInputValidationRule):
+    """Strawberry's rule, which knows the variables of an operation also in fragments that stand before it."""
+
+    def __init__(self, context: ValidationContext) -> None:
+        super().__init__(context)
+        operations = [each for each in context.document.definitions if isinstance(each, OperationDefinitionNode)]
+        self.variable_definitions: dict[str, VariableDefinitionNode] = {
+            node.variable.name.value: node for each in operations for node in each.variable_definitions or ()
+        }
+
+    def enter_operation_definition(self, node: ExecutableDefinitionNode, *_: Any) -> None:
+        """Keeps what is known of all operations."""
+
+    def enter_object_value(self, node: ObjectValueNode, *_: Any) -> None:
+        """An undefined variable is told by another rule."""
+        with suppress(KeyError):
+            super().enter_object_value(node)
 
 
 def _operation(document: DocumentNode, name: str | None) -> OperationDefinitionNode:

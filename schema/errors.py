@@ -6,6 +6,7 @@ not foreseen is logged with its trace, and says nothing to the client.
 
 import logging
 import re
+from typing import Any
 
 from graphql import GraphQLError
 
@@ -36,6 +37,13 @@ def describe(error: GraphQLError) -> None:
         logger.error("unforeseen error at %s", error.path, exc_info=cause or error)
         error.message = "internal error"
         error.extensions = {"code": "INTERNAL"}
+
+
+def shown(errors: list[GraphQLError]) -> list[dict[str, Any]]:
+    """Errors in the one shape, as they are written."""
+    for error in errors:
+        describe(error)
+    return [dict(error.formatted) for error in errors]
 
 
 def _cause(error: GraphQLError) -> Exception | None:

@@ -15,6 +15,8 @@ from resolvers.context import Context
 F = TypeVar("F")
 T = TypeVar("T", bound=type)
 
+_readers: dict[object, Callable[[Mapping[str, Any], str], object]] = {}
+
 Info = strawberry.Info[Context, None]
 Raw = Mapping[str, Any]
 """An input object after GraphQL has checked it: fields by their GraphQL names, without those that are absent."""
@@ -59,9 +61,15 @@ def shape(description: str, read: Callable[[Raw, str], object], *, one_of: bool 
         declared: T = strawberry.input(cls, description=description, one_of=one_of)
         definition: Any = getattr(declared, "__strawberry_definition__")  # noqa: B009 (strawberry does not declare it)
         definition.from_input = lambda _, raw, context: read(raw, path_of(context))
+        _readers[declared] = read
         return declared
 
     return declare
+
+
+def reader_of(declared: object) -> Callable[[Raw, str], object] | None:
+    """What reads an input that was declared by `shape`; None for everything else."""
+    return _readers.get(declared)
 
 
 def path_of(context: InputContext) -> str:

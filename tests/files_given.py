@@ -1,6 +1,7 @@
 """What the tests of files share: a file with given bytes, and blocks joined to what they say in plain Python."""
 
 from collections.abc import Iterable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def reasons(rejections: Iterable[Rejection]) -> dict[int, str]:
 
 
 def listed(cells: Cells, names: pa.StringArray | list[str]) -> list[tuple[Any, ...]]:
-    """Cells as tuples of line, user, and whatever else they hold."""
+    """Cells as tuples of line, user, and whatever else they hold, by line."""
     users = [pa.array(names, pa.string())[int(user)].as_py() for user in cells.users]
     columns: list[Any] = [cells.lines.tolist(), users]
     if cells.values is not None:
@@ -66,4 +67,4 @@ def listed(cells: Cells, names: pa.StringArray | list[str]) -> list[tuple[Any, .
     columns += [
         [None if np.isnan(cell) else cell.item() for cell in column] for column in numbers if column is not None
     ]
-    return list(zip(*columns, strict=True))
+    return sorted(zip(*columns, strict=True), key=itemgetter(0))

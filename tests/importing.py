@@ -11,6 +11,7 @@ from bitmap_store.sqlite.database import read_connection, write_engine
 from bitmap_store.sqlite.definitions import load_catalog
 from bitmap_store.sqlite.imports import Import
 from bitmap_store.sqlite.memberships import Memberships
+from bitmap_store.sqlite.names import Names
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.values import Assign, Event, Job, JobState, Operation, Rejection, WriteResult
 from tests.worlds import StoreWorld
@@ -21,8 +22,8 @@ class Interleaved(Import):
 
     meanwhile: Callable[[], object] = staticmethod(lambda: None)
 
-    def _stage_all(self, entity):  # type: ignore[no-untyped-def]
-        staged = list(super()._stage_all(entity))
+    def _stage_all(self, entity, staging):  # type: ignore[no-untyped-def]
+        staged = list(super()._stage_all(entity, staging))
         self.meanwhile()
         return staged
 
@@ -62,8 +63,8 @@ def import_apart(
     enlisted = world.store.writer.submit(lambda transaction: jobs.enlist(transaction, request, request.fingerprint()))
     job, _ = enlisted.result()
     engine, connection = write_engine(world.directory), read_connection(world.directory)
-    memberships = Memberships(connection, cache_bytes_max=0)
-    writer = Writer(engine, memberships, world.clock, world.settings.timezone, load_catalog)
+    memberships, names = Memberships(connection, cache_bytes_max=0), Names(world.directory)
+    writer = Writer(engine, memberships, names, world.clock, world.settings.timezone, load_catalog)
     run = Interleaved(writer, job.id, request, os.getppid())
     run.meanwhile = meanwhile
     try:
@@ -71,6 +72,7 @@ def import_apart(
     finally:
         writer.close()
         engine.dispose()
+        names.close()
         connection.close()
 
 

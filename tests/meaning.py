@@ -15,7 +15,6 @@ import numpy as np
 
 from bitmap_store.catalog import Catalog
 from bitmap_store.errors import Invalid, NotFound
-from bitmap_store.slices import stable_hash
 from bitmap_store.expression import (
     And,
     At,
@@ -32,6 +31,7 @@ from bitmap_store.expression import (
 )
 from bitmap_store.language import parse
 from bitmap_store.literals import parse_moment
+from bitmap_store.slices import stable_hash
 from bitmap_store.values import DatePrecision, Identifier, Tag, TagKind
 from tests.facts import Facts, Row
 

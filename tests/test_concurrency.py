@@ -1,6 +1,7 @@
 """Reading while others write, fold and open: every answer is of one version, and nothing waits for ever."""
 
 import asyncio
+import sqlite3
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,6 +15,7 @@ from sqlalchemy import Connection, event
 from bitmap_store.definitions import TagDefinition
 from bitmap_store.errors import Stale, TagroarError, Unavailable
 from bitmap_store.language import parse
+from bitmap_store.sqlite.database import FILE
 from bitmap_store.sqlite.engine import SqliteStore
 from bitmap_store.sqlite.writer import Transaction
 from bitmap_store.values import Assign, Batch, Event, Operation, Remove, TagKind, WriteResult
@@ -77,6 +79,8 @@ async def write_and_read(stores: list[SqliteStore]) -> None:
     async def fold() -> None:
         while not done.is_set():
             await stores[1].fold(entries_max=3)
+            await stores[1].build_cache()
+            stores[0].look_for_files()
             await asyncio.sleep(0)
 
     async def read(store: SqliteStore) -> None:
@@ -200,11 +204,12 @@ def test_a_reading_goes_on_while_history_is_forgotten(empty_store: Path, tmp_pat
 
 
 def test_a_commit_that_fails_is_as_if_it_had_not_been(store_world: StoreWorld) -> None:
-    """All callers of the group are told; another process that makes the version instead is believed."""
+    """All callers of the group are told, and nothing is seen that another process could make another version of."""
     store_world.define_tag(TagDefinition("vip"))
     store_world.apply(Assign("ann", "vip"))
     other = StoreWorld(store_world.directory, store_world.clock)
     writer, full, begun, gate = store_world.store.writer, [False, True], Gate(), Gate()
+    probe = sqlite3.connect(store_world.directory / FILE, 0, check_same_thread=False)
     withdraw_as_ever = writer.memberships.withdraw
 
     def fail(_connection: Connection) -> None:
@@ -212,8 +217,8 @@ def test_a_commit_that_fails_is_as_if_it_had_not_been(store_world: StoreWorld) -
             raise OSError("no space left on device")
 
     def withdraw(version: int) -> None:
-        other.apply(Assign("other", "vip"))
-        assert store_world.view().version == version
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            probe.execute("BEGIN IMMEDIATE")  # so nobody else can have made this version
         withdraw_as_ever(version)
 
     def hold(_transaction: Transaction) -> None:
@@ -235,7 +240,10 @@ def test_a_commit_that_fails_is_as_if_it_had_not_been(store_world: StoreWorld) -
     assert [type(outcome) for outcome in store_world.run(together())] == [Unavailable] * 3
     event.remove(writer._engine, "commit", fail)
     writer.memberships.withdraw = withdraw_as_ever  # type: ignore[method-assign]
+    assert store_world.members("vip") == {"ann"}
+    other.apply(Assign("other", "vip"))
     assert store_world.members("vip") == other.members("vip") == {"ann", "other"}
     store_world.apply(Assign("last", "vip"))
     assert store_world.members("vip") == other.members("vip") == {"ann", "other", "last"}
     other.close()
+    probe.close()

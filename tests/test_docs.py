@@ -271,12 +271,23 @@ def test_a_decision_says_why_and_what_holds_it(page: Path) -> None:
         assert re.search(rf"^(async )?def {test}\b" if test else "", (ROOT / file).read_text(), re.MULTILINE), test
 
 
-@pytest.mark.parametrize("name", ["run.txt", "dev.txt"])
+@pytest.mark.parametrize("name", ["run.txt", "dev.txt", "bench.txt"])
 def test_every_pin_has_hashes_and_no_address(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text()
     assert "://" not in text
     pins = re.split(r"\n(?=[a-zA-Z])", re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE))
     assert [pin for pin in pins if not re.match(r"[\w.\[\]-]+==\S+.*\\\n\s+--hash=sha256:[0-9a-f]{64}", pin)] == []
+
+
+def test_pins_are_the_same_in_all_files() -> None:
+    """They are installed into one environment, one upon the other."""
+    pinned: dict[str, list[str]] = {}
+    for name in ("run.txt", "dev.txt", "bench.txt"):
+        lines = re.findall(r"^[\w.-]+.*==.*(?= \\$)", (ROOT / "requirements" / name).read_text(), re.MULTILINE)
+        assert lines
+        for package in {re.split("[^\\w.-]", line)[0] for line in lines}:
+            pins = [line for line in lines if re.match(rf"{re.escape(package)}[^\w.-]", line)]
+            assert pinned.setdefault(package, pins) == pins, name
 
 
 # ---------------------------------------------------------------- changelog

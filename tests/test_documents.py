@@ -27,7 +27,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         return call
 
-    for name in ("parse", "validate_document"):
+    for name in ("parse", "validate"):
         monkeypatch.setattr(documents, name, counted(name))
     return counts
 
@@ -48,7 +48,7 @@ def test_a_document_is_prepared_once(
     kept = Documents()
     first = kept.prepared(text, name)
     assert kept.prepared(text, name) == first
-    assert work == Counter(parse=parsed, validate_document=validated) + Counter()
+    assert work == Counter(parse=parsed, validate=validated) + Counter()
 
 
 def test_operations_of_one_document_share_it(work: Counter[str]) -> None:
@@ -57,7 +57,7 @@ def test_operations_of_one_document_share_it(work: Counter[str]) -> None:
     assert [each.name for each in names if isinstance(each, Prepared)] == ["A", "B"]
     assert isinstance(kept.prepared(TWO, None), Refused)
     assert isinstance(kept.prepared(TWO, "C"), Refused)
-    assert (len(kept), work["parse"], work["validate_document"]) == (1, 1, 1)
+    assert (len(kept), work["parse"], work["validate"]) == (1, 1, 1)
 
 
 def test_the_least_recently_used_goes_first(work: Counter[str]) -> None:
@@ -74,3 +74,17 @@ def test_long_documents_make_room(work: Counter[str]) -> None:
     for i in range(10):
         kept.prepared(f"{{ viewer {{ name }} }} # {i} {'x' * 20}", None)
     assert len(kept) == 2
+
+
+@pytest.mark.parametrize("text", ["fragment F on Query { audience(where: {text: $t}) { size } }"])
+@pytest.mark.parametrize(
+    ("operation", "valid"),
+    [
+        ("query ($t: String!) { ...F }", True),
+        ("query ($t: String) { ...F }", False),
+        ("{ ...F }", False),
+    ],
+)
+def test_a_fragment_may_stand_before_its_operation(text: str, operation: str, valid: bool) -> None:
+    for document in (f"{text} {operation}", f"{operation} {text}"):
+        assert isinstance(Documents().prepared(document, None), Prepared) is valid

@@ -271,7 +271,7 @@ def test_keys_and_values_are_compared_in_nfc_and_users_are_not(path: Path) -> No
     }
     [city] = [cells for cells in result.cells if cells.tag == "city"]
     assert city.values is not None
-    assert city.values.dictionary.to_pylist() == ["Café"]
+    assert city.values.names.to_pylist() == ["Café"]
 
 
 def test_score_and_expiry_are_none_where_no_row_has_one(path: Path) -> None:

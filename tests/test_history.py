@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from bitmap_store.errors import TagroarError
 from bitmap_store.expression import Everyone, Expression, Match
 from bitmap_store.language import render
+from bitmap_store.sqlite.cache import directory_of
 from bitmap_store.values import Assign, Batch, Event, Operation
 from tests.histories import (
     USERS,
@@ -89,11 +90,13 @@ class History(RuleBasedStateMachine):
         first=st.sampled_from(EDGES),
         timezone=st.sampled_from(TIMEZONES),
         cache_bytes=st.sampled_from([0, 700, 1 << 20]),
+        tail_max=st.sampled_from([0, 1, 5]),
     )
-    def begin(self, first: int, timezone: str, cache_bytes: int) -> None:
+    def begin(self, first: int, timezone: str, cache_bytes: int, tail_max: int) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="tagroar-"))
         self.clock = StillClock()
         self.cache_bytes = cache_bytes
+        self.tail_max = tail_max
         self.timezone = timezone
         directory = copied(defined(), self.root / "0")
         start_ids_at(directory, first)
@@ -106,7 +109,7 @@ class History(RuleBasedStateMachine):
         self.lives = 0
 
     def opened(self, directory: Path) -> StoreWorld:
-        return StoreWorld(directory, self.clock, self.timezone, RETENTION, self.cache_bytes)
+        return StoreWorld(directory, self.clock, self.timezone, RETENTION, self.cache_bytes, self.tail_max)
 
     def teardown(self) -> None:
         if hasattr(self, "worlds"):
@@ -183,6 +186,22 @@ class History(RuleBasedStateMachine):
         """Fragments catch up with the log; nothing that can be asked changes."""
         world = self.worlds[by]
         world.run(world.store.fold(entries_max))
+        self.ask(data)
+
+    @rule(data=st.data(), by=BY, share=st.sampled_from([0.0, 0.3]), damage=st.none() | st.floats(0, 1))
+    def build(self, data: st.DataObject, by: int, share: float, damage: float | None) -> None:
+        """Files of the cache are made, and maybe one is found damaged when it is next read."""
+        world = self.worlds[by]
+        world.run(world.store.build_cache(share))
+        found = sorted(directory_of(world.directory).glob("*"))
+        if damage is not None and found:
+            path = data.draw(st.sampled_from(found))
+            content = bytearray(path.read_bytes())
+            content[int(damage * (len(content) - 1))] ^= 16
+            path.unlink()  # who has it mapped keeps what it was
+            path.write_bytes(content)
+        for other in self.worlds:
+            other.store.look_for_files()
         self.ask(data)
 
     @rule(data=st.data())
@@ -274,6 +293,8 @@ class History(RuleBasedStateMachine):
         assert view.sizes(keys, as_of) == [expected.size(key, as_of=as_of) for key in keys]
         user = USERS[expected.version % len(USERS)]
         assert view.profile(user, as_of=as_of) == expected.profile(user, as_of=as_of)
+        by = ("city", "likes", "size")[expected.version % 3]
+        assert view.breakdown("everyone", by, as_of=as_of) == expected.breakdown("everyone", by, as_of=as_of)
         summary = expected.summary("everyone", "spend", (0.5,), 3, as_of=as_of)
         assert view.summary("everyone", "spend", (0.5,), 3, as_of=as_of) == summary
 

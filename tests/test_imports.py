@@ -26,7 +26,7 @@ from bitmap_store.values import (
     TagKind,
 )
 from tests.importing import csv_file, csv_request, import_here
-from tests.worlds import OracleWorld, StillClock, StoreWorld, copied
+from tests.worlds import OracleWorld, StillClock, StoreWorld, copied, start_ids_at
 
 DEFINITIONS = (
     TagDefinition("vip"),
@@ -361,9 +361,7 @@ def test_small_imports_over_the_edge_of_a_shard(store_world: StoreWorld, tmp_pat
     world = store_world
     for definition in DEFINITIONS:
         world.define_tag(definition)
-    world.store.writer.submit(
-        lambda t: t.raw.execute("UPDATE entity SET next_dense = ?", ((1 << 20) - 3,)).rowcount
-    ).result()
+    start_ids_at(world.directory, (1 << 20) - 3)
     import_here(
         world,
         csv_request("memberships", csv_file(tmp_path / "a.csv", "user,tag,value", [f"{u},city,x" for u in USERS])),

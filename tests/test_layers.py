@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OURS = ("bitmap_store", "resolvers", "schema", "web", "demo")
+OURS = ("bitmap_store", "resolvers", "schema", "web", "demo", "benchmarks")
 MAY_IMPORT = {
     "bitmap_store": {"ours": set(), "others": {"aiosqlite", "alembic", "numpy", "orjson", "pyarrow", "pyroaring",
                                                "sqlalchemy", "sqlmodel"}},
@@ -17,6 +17,9 @@ MAY_IMPORT = {
     "web": {"ours": {"bitmap_store", "resolvers", "schema"},
             "others": {"graphql", "orjson", "pyarrow", "pydantic", "pydantic_settings", "starlette", "strawberry"}},
     "demo": {"ours": {"bitmap_store"}, "others": {"numpy", "pyarrow", "pydantic"}},
+    "benchmarks": {"ours": {"bitmap_store"},
+                   "others": {"chdb", "duckdb", "numpy", "orjson", "pyarrow", "pyroaring", "redis",
+                                                        "starlette", "uvicorn", "uvloop"}},
     "server.py": {"ours": {"bitmap_store", "demo", "resolvers", "web"},
                   "others": {"pydantic", "rich", "starlette", "typer", "uvicorn"}},
 }  # fmt: skip
@@ -52,8 +55,9 @@ def test_a_layer_imports_only_what_lies_below(top: str) -> None:
                 assert first in allowed["others"], f"{path} imports {module}"
 
 
-def test_the_schema_sees_only_values_of_the_store() -> None:
-    for path in files("schema"):
+@pytest.mark.parametrize("top", ["schema", "benchmarks"])
+def test_only_values_of_the_store_are_seen(top: str) -> None:
+    for path in files(top):
         for module in imported(path):
             if module.startswith("bitmap_store"):
                 assert module.partition(".")[2] in {"", *SCHEMA_SEES}, f"{path} imports {module}"

@@ -16,7 +16,7 @@ from bitmap_store.sqlite.database import write_engine
 from tests.worlds import copied
 
 ROOT = Path(__file__).parents[1]
-LAYERS = ("bitmap_store", "resolvers", "schema", "web", "demo", "migrations")
+LAYERS = ("bitmap_store", "resolvers", "schema", "web", "demo", "benchmarks", "migrations")
 LINES_MAX = 560
 TRACKED = [
     ROOT / name

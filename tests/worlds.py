@@ -21,6 +21,7 @@ from bitmap_store.expression import Expression, Match
 from bitmap_store.language import parse
 from bitmap_store.sqlite.database import FILE
 from bitmap_store.sqlite.engine import SqliteStore, StoreSettings, View
+from bitmap_store.sqlite.name_blocks import checksum_of
 from bitmap_store.store import Summary
 from bitmap_store.values import (
     Batch,
@@ -296,10 +297,11 @@ class StoreWorld:
         timezone: str = "UTC",
         retention: timedelta = RETENTION,
         cache_bytes_max: int = 1 << 20,
+        tail_max: int = 2,
     ) -> None:
         self.clock = clock
         self.directory = directory
-        self.settings = StoreSettings(directory, ZoneInfo(timezone), retention, cache_bytes_max)
+        self.settings = StoreSettings(directory, ZoneInfo(timezone), retention, cache_bytes_max, tail_max=tail_max)
         self._runner = asyncio.Runner()
         self.store = SqliteStore(self.settings, clock)
 
@@ -407,8 +409,13 @@ def copied(directory: Path, to: Path) -> Path:
 
 
 def start_ids_at(directory: Path, first: int) -> None:
-    """Lets the next dense id of users be `first`, as if an import had reserved those before it."""
+    """Lets the first dense id of users be `first`."""
     connection = sqlite3.connect(directory / FILE)
     connection.execute("UPDATE entity SET next_dense = ? WHERE key = 'user'", (first,))
+    if first:
+        connection.execute(
+            "INSERT INTO name_block (entity_id, first_dense, count, size, checksum, body) VALUES (1, 0, ?, 0, ?, '')",
+            (first, checksum_of(1, 0, first, b"")),
+        )
     connection.commit()
     connection.close()

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from starlette.requests import Request
@@ -43,14 +44,19 @@ Handler = Callable[[Request, Context], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class Service:
-    """What is served and how: the store, whether anyone may ask, where uploads wait, the limits, the documents."""
+    """What is served and how: the store, whether anyone may ask, where uploads wait, the limits."""
 
     store: Store
     open_to_anyone: bool
     incoming: Path
     import_bytes_max: int = 64 << 30
     limits: Limits = field(default_factory=Limits)
-    documents: Documents = field(default_factory=Documents)
+    compiled_documents: bool = True
+
+    @cached_property
+    def documents(self) -> Documents:
+        """The GraphQL documents that were sent."""
+        return Documents(compiled=self.compiled_documents)
 
     async def context(self, authorization: str | None) -> Context:
         """The context of a new request; UNAUTHENTICATED without a valid token where one is needed."""

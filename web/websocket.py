@@ -11,7 +11,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.types.execution import ExecutionResult, PreExecutionError
 
 from bitmap_store.errors import TagroarError
-from schema.documents import Refused, shown
+from schema.documents import Refused
+from schema.errors import shown
 from schema.limits import check_request
 from schema.served import SCHEMA
 from web.asking import Asking, as_json, error_body, exact_json

@@ -149,8 +149,15 @@ class Faults:
         self._lines = lines
         self._errors: dict[int, TagroarError] = {}
 
+    @property
+    def any(self) -> bool:
+        """Whether anything is wrong with any row."""
+        return bool(self._errors)
+
     def add(self, rows: NDArray[np.integer], error: TagroarError) -> None:
         """The same fault in several rows."""
+        if not len(rows):
+            return
         self.merge(rows, dict.fromkeys(range(len(rows)), error))
 
     def merge(self, rows: NDArray[np.integer], errors: Mapping[int, TagroarError], prefix: str = "") -> None:

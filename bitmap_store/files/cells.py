@@ -1,12 +1,13 @@
 """Cells: what a block says of one tag, ready to be stored; and the names and values they are made of.
 
 The routes (`memberships.py`, `table.py`, `events.py`) make cells of blocks; `repeats.py` joins those of a file.
+Cells name rows of their block, whose users and lines are looked up when they are asked for.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import pyarrow as pa
@@ -14,19 +15,19 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bitmap_store.errors import Invalid, NotFound, TagroarError, nearest
-from bitmap_store.expression import nfc
 from bitmap_store.files.blocks import Block, Faults, Ints, shown
-from bitmap_store.files.columns import Floats, Mask, Parsed, date_units, decimal_units
-from bitmap_store.files.texts import plain_text
+from bitmap_store.files.buffers import truth, validity
+from bitmap_store.files.coded import Coded, Indexes, Places
+from bitmap_store.files.columns import Floats, Parsed, date_units, decimal_units
 from bitmap_store.values import NEVER, DatePrecision, Rejection, TagKind
 
 NAME_BYTES_MAX = 512
 _CONTROL = "[\\x00-\\x1f\\x7f]"
 _HINTS_MAX = 20
 
-Codes = NDArray[np.int32]
 Users = NDArray[np.integer[Any]]
 Nearest = Callable[[str], Sequence[str]]
+EVERY = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +47,52 @@ TargetOf = Callable[[str], Target | None]
 Refusal = Callable[[Target], str | None]
 
 
+class Source(Protocol):
+    """The rows that cells are of: the user of each, and where it stands in the file."""
+
+    @property
+    def users(self) -> Users:
+        """The user of each row."""
+
+    def lines_at(self, rows: Places) -> Ints:
+        """The lines of some rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRows:
+    """The rows of a block, those with faults too. A range of lines takes no memory."""
+
+    users: Users
+    lines: Ints | range
+
+    @classmethod
+    def of(cls, users: Users, lines: Ints) -> "BlockRows":
+        """Rows with ascending lines."""
+        gapless = len(lines) and int(lines[-1]) - int(lines[0]) + 1 == len(lines)
+        return cls(users, range(int(lines[0]), int(lines[-1]) + 1) if gapless else lines)
+
+    def lines_at(self, rows: Places) -> Ints:
+        """The lines of some rows."""
+        lines = self.lines
+        return np.arange(lines.start, lines.stop)[rows] if isinstance(lines, range) else lines[rows]
+
+
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """What rows say of one tag: columns of one length, in the order of the lines.
+    """What rows say of one tag: columns of one length.
 
-    users: places in `names` of the block, or the numbers that took their place (`numbered`). lines: where each
-    stands in the file; the values of one row share a line. values: of CHOICE, CHOICES and EVENT (null: an event
-    without one). units: a NUMBER in units of 10^-scale, a DATE in days or seconds since 1970, the local day of an
-    EVENT. counts, last: of an EVENT, how often and when (microseconds). expires: microseconds, NEVER where one
-    does not end; score: NaN where there is none; either is None where that is so of all.
+    rows: which rows of the source, ascending and with repeats where a row has several values. values: of CHOICE,
+    CHOICES and EVENT (nothing: an event without one). units: a NUMBER in units of 10^-scale, a DATE in days or
+    seconds since 1970, the local day of an EVENT. counts, last: of an EVENT, how often and when (microseconds).
+    expires: microseconds, NEVER where one does not end; score: NaN where there is none; either is None where that is
+    so of all.
     """
 
     tag: str
     kind: TagKind
-    users: Users
-    lines: Ints
-    values: pa.DictionaryArray | None = None
+    source: Source
+    rows: slice | Indexes
+    values: Coded | None = None
     units: Ints | None = None
     counts: NDArray[np.uint32] | None = None
     last: Ints | None = None
@@ -70,98 +101,54 @@ class Cells:
 
     def __len__(self) -> int:
         """How many."""
-        return len(self.lines)
+        return len(self.users) if isinstance(self.rows, slice) else len(self.rows)
+
+    @property
+    def users(self) -> Users:
+        """The user of each: places in `names` of the block, or the numbers that took their place (`numbered`)."""
+        return self.source.users[self.rows]
+
+    @property
+    def lines(self) -> Ints:
+        """Where each stands in the file; the values of one row share a line."""
+        return self.source.lines_at(self.rows)
+
+    def take(self, kept: Places) -> "Cells":
+        """Some of them."""
+        return Cells(
+            self.tag,
+            self.kind,
+            self.source,
+            (np.arange(len(self)) if isinstance(self.rows, slice) else self.rows)[kept],
+            None if self.values is None else self.values.take(kept),
+            None if self.units is None else self.units[kept],
+            None if self.counts is None else self.counts[kept],
+            None if self.last is None else self.last[kept],
+            None if self.expires is None else self.expires[kept],
+            None if self.score is None else self.score[kept],
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Interpreted:
-    """What a block means. names: the users of its good rows, each once; cells: by tag; rejected: by line."""
+    """What a block means. names: the users of its good rows; cells: by tag; rejected: by line.
 
-    names: pa.StringArray
+    The users of `rows` are places in the names, each of which comes once. Where users are whole numbers and no row is
+    bad, the names are the column itself: a number a row.
+    """
+
+    names: pa.Array
+    rows: BlockRows
     cells: list[Cells]
     rejected: list[Rejection]
 
     def numbered(self, ids: Users) -> Self:
         """The same with `ids`, a number for each name that is one for the whole file, in place of the users."""
-        return replace(self, cells=[replace(cells, users=ids[cells.users]) for cells in self.cells])
+        rows = replace(self.rows, users=np.append(ids, ids.dtype.type(0))[self.rows.users])  # of bad rows it is the 0
+        return replace(self, rows=rows, cells=[replace(cells, source=rows) for cells in self.cells])
 
 
-# ---------------------------------------------------------------- names, encoded
-
-
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """A column of text as codes into distinct texts; -1 where nothing is said."""
-
-    codes: Codes
-    names: pa.StringArray
-
-    @classmethod
-    def of(cls, column: pa.Array) -> "Coded":
-        """Encodes any column that has text: a hash a row, for a column of codes a hash a name."""
-        if not pa.types.is_dictionary(column.type):
-            column = plain_text(column).dictionary_encode()
-        indices = column.indices.cast(pa.int32())
-        codes = (pc.fill_null(indices, -1) if indices.null_count else indices).to_numpy(zero_copy_only=False)
-        empty = pc.index(column.dictionary, "").as_py()
-        return cls(np.where(codes == empty, np.int32(-1), codes) if empty >= 0 else codes, column.dictionary)
-
-    def in_nfc(self) -> "Coded":
-        """The same with names in NFC, in which tags and values are compared."""
-        if pc.all(pc.string_is_ascii(self.names), min_count=0).as_py():
-            return self
-        once = pa.array(map(nfc, self.names.to_pylist()), pa.string()).dictionary_encode()
-        return Coded(_looked_up(once.indices.to_numpy(), self.codes), once.dictionary)
-
-    def used(self) -> Ints:
-        """The codes that occur, ascending; a sort of the codes, or a look at each name where those are fewer."""
-        if len(self.names) > len(self.codes):
-            found = np.unique(self.codes)
-            return found[found >= 0].astype(np.int64)
-        occurs = np.zeros(len(self.names) + 1, np.bool_)  # the last place takes the -1
-        occurs[self.codes] = True
-        return np.flatnonzero(occurs[:-1])
-
-    def compact(self) -> "Coded":
-        """The same without names that no row has."""
-        used = self.used()
-        if len(used) == len(self.names):
-            return self
-        places = np.empty(len(self.names), np.int32)
-        places[used] = np.arange(len(used), dtype=np.int32)
-        return Coded(_looked_up(places, self.codes), self.names.take(pa.array(used)))
-
-    def take(self, rows: Ints | Mask) -> "Coded":
-        """Some of the rows."""
-        return Coded(self.codes[rows], self.names)
-
-    def where(self, rows: Mask) -> "Coded":
-        """The same, with nothing said outside these rows and no name that is in none of them."""
-        return Coded(np.where(rows, self.codes, np.int32(-1)), self.names).compact()
-
-    def groups(self) -> Iterator[tuple[str, Ints]]:
-        """Each name with its rows, ascending; in linear time up to 32,767 names."""
-        narrow = self.codes.astype(np.int16) if len(self.names) < 2**15 else self.codes
-        order = np.argsort(narrow, kind="stable")
-        bounds = np.searchsorted(self.codes[order], np.arange(len(self.names) + 1))
-        for name, start, stop in zip(self.names.to_pylist(), bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
-            if start < stop:
-                yield name, order[start:stop]
-
-    def array(self) -> pa.DictionaryArray:
-        """As Arrow has it; null where nothing is said."""
-        missing = self.codes < 0
-        return pa.DictionaryArray.from_arrays(pa.array(self.codes, mask=missing if missing.any() else None), self.names)
-
-    def faults(self, errors: Mapping[int, TagroarError]) -> dict[int, TagroarError]:
-        """The rows whose name has an error, given by code."""
-        wrong = np.flatnonzero(np.isin(self.codes, list(errors))) if errors else ()
-        return {int(row): errors[int(self.codes[row])] for row in wrong}
-
-
-def _looked_up(places: Codes, codes: Codes) -> Codes:
-    """places[codes], where -1 stays."""
-    return np.append(places, np.int32(-1))[codes]
+# ---------------------------------------------------------------- names and values
 
 
 def name_errors(names: pa.StringArray, what: str) -> dict[int, TagroarError]:
@@ -173,21 +160,25 @@ def name_errors(names: pa.StringArray, what: str) -> dict[int, TagroarError]:
 
 
 def _places(mask: pa.BooleanArray) -> list[int]:
-    places: list[int] = np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False)).tolist()
+    places: list[int] = np.flatnonzero(truth(mask)).tolist()
     return places
 
 
 def users_of(block: Block, faults: Faults) -> Coded:
-    """The user of each row; rows without one, or with one that cannot be, are faults."""
-    users = Coded.of(block.columns["user"])
+    """The user of each row; rows without one, or with one that cannot be, are faults. Numbers are not encoded."""
+    column = block.columns["user"]
+    if pa.types.is_integer(column.type):
+        users = Coded(np.where(validity(column), np.arange(len(column), dtype=np.int32), np.int32(-1)), column)
+    else:
+        users = Coded.of(column)
+        faults.merge(np.arange(len(users)), users.faults(name_errors(users.names, "the name of a user")))
     faults.add(np.flatnonzero(users.codes < 0), Invalid("the user is empty"))
-    faults.merge(np.arange(len(users.codes)), users.faults(name_errors(users.names, "the name of a user")))
     return users
 
 
-def values_of(column: pa.Array, faults: Faults, rows: Ints, prefix: str = "") -> Coded:
-    """The values of a column whose places are these rows; those that can be no value are faults."""
-    values = Coded.of(column).in_nfc()
+def checked_values(values: Coded, faults: Faults, rows: Ints, prefix: str = "") -> Coded:
+    """Values that these rows say, in NFC; those that can be no value are faults."""
+    values = values.in_nfc()
     faults.merge(rows, values.faults(name_errors(values.names, "a value")), prefix)
     return values
 
@@ -215,18 +206,24 @@ class Hints:
 
 def by_target(
     block: Block, faults: Faults, hints: Hints, target_of: TargetOf, nearest: Nearest, refusal: Refusal
-) -> Iterator[tuple[Target, Ints]]:
-    """The tags that the column `tag` names, each with its rows; rows without one, or with one refused, are faults."""
+) -> tuple[Ints, list[tuple[Target, slice]]]:
+    """The rows by the tag that the column `tag` names, and where those of each tag stand among them.
+
+    Rows without a tag, or with one that is refused, are faults.
+    """
     tags = Coded.of(block.columns["tag"]).in_nfc()
     faults.add(np.flatnonzero(tags.codes < 0), Invalid("the tag is empty"))
-    for key, rows in tags.groups():
+    rows, groups = tags.groups()
+    found = []
+    for key, part in groups:
         target = target_of(key)
         if target is None:
-            faults.add(rows, hints.unknown("tag", key, nearest))
+            faults.add(rows[part], hints.unknown("tag", key, nearest))
         elif (reason := refusal(target)) is not None:
-            faults.add(rows, Invalid(reason))
+            faults.add(rows[part], Invalid(reason))
         else:
-            yield target, rows
+            found.append((target, part))
+    return rows, found
 
 
 def value_errors(values: Coded, target: Target, hints: Hints) -> dict[int, TagroarError]:
@@ -251,7 +248,7 @@ class Draft:
     """Cells of one tag before the faults of their rows are all known; columns as in `Cells`, by `rows` of the block."""
 
     target: Target
-    rows: Ints
+    rows: Indexes
     values: Coded | None = None
     units: Ints | None = None
     counts: Ints | None = None
@@ -259,27 +256,30 @@ class Draft:
     expires: Ints | None = None
     score: Floats | None = None
 
+    def cells(self, source: BlockRows, kept: Places) -> Cells:
+        """The cells of some of the rows."""
+        expires = None if self.expires is None else self.expires[kept]
+        score = None if self.score is None else self.score[kept]
+        return Cells(
+            tag=self.target.key,
+            kind=self.target.kind,
+            source=source,
+            rows=self.rows[kept].astype(np.uint32, copy=False),
+            values=None if self.values is None else self.values.take(kept).narrow(),
+            units=None if self.units is None else self.units[kept],
+            counts=None if self.counts is None else self.counts[kept].astype(np.uint32),
+            last=None if self.last is None else self.last[kept],
+            expires=None if expires is None or (expires == NEVER).all() else expires,
+            score=None if score is None or np.isnan(score).all() else score,
+        )
+
 
 def finished(block: Block, users: Coded, drafts: Sequence[Draft], faults: Faults) -> Interpreted:
     """The cells of the rows without a fault, and the names of the users of such rows."""
-    users = users.where(~faults.bad)
-    cells = [_cells(block, users, draft, ~faults.bad[draft.rows]) for draft in drafts]
-    return Interpreted(users.names, [part for part in cells if len(part)], faults.rejections())
-
-
-def _cells(block: Block, users: Coded, draft: Draft, good: Mask) -> Cells:
-    rows = draft.rows[good]
-    expires = None if draft.expires is None else draft.expires[good]
-    score = None if draft.score is None else draft.score[good]
-    return Cells(
-        tag=draft.target.key,
-        kind=draft.target.kind,
-        users=users.codes[rows],
-        lines=block.lines[rows],
-        values=None if draft.values is None else draft.values.take(good).compact().array(),
-        units=None if draft.units is None else draft.units[good],
-        counts=None if draft.counts is None else draft.counts[good].astype(np.uint32),
-        last=None if draft.last is None else draft.last[good],
-        expires=None if expires is None or (expires == NEVER).all() else expires,
-        score=None if score is None or np.isnan(score).all() else score,
-    )
+    if faults.any:
+        users = users.where(~faults.bad)
+    elif not pa.types.is_integer(users.names.type):
+        users = users.compact()
+    source = BlockRows.of(users.codes, block.lines)
+    cells = [draft.cells(source, ~faults.bad[draft.rows] if faults.any else EVERY) for draft in drafts]
+    return Interpreted(users.names, source, [part for part in cells if len(part)], faults.rejections())

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 
 from bitmap_store.errors import Invalid, TagroarError
 from bitmap_store.files.blocks import Ints, shown
+from bitmap_store.files.buffers import filled, truth, validity
+from bitmap_store.files.coded import said
 from bitmap_store.files.local_days import DAY_MICROS, MICROS_MAX, MICROS_MIN, day_of, day_starts
 from bitmap_store.files.texts import plain_text
 from bitmap_store.values import DECIMAL_DIGITS_MAX, MICROSECONDS, DatePrecision, micros, scaled
 
 COUNT_MAX = 2**32 - 1
 
-Mask = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Numbers = TypeVar("Numbers", Ints, Floats)
 
@@ -38,20 +39,6 @@ class Parsed(Generic[Numbers]):
     faults: dict[int, TagroarError]
 
 
-def said(column: pa.Array) -> Mask:
-    """Where a column says anything: not null and not an empty string."""
-    found: Mask
-    if pa.types.is_dictionary(column.type):
-        codes = pc.fill_null(column.indices, 0).to_numpy(zero_copy_only=False)
-        found = np.append(said(column.dictionary), False)[codes]
-        found &= column.is_valid().to_numpy(zero_copy_only=False)
-    elif pa.types.is_string(column.type):
-        found = pc.fill_null(pc.not_equal(pc.binary_length(column), 0), False).to_numpy(zero_copy_only=False)
-    else:
-        found = column.is_valid().to_numpy(zero_copy_only=False)
-    return found
-
-
 # ---------------------------------------------------------------- decimals
 
 
@@ -59,11 +46,11 @@ def decimal_units(column: pa.Array, scale: int) -> Parsed[Ints]:
     """Numbers as integers of units of 10^-scale; 0 where nothing is said. Exact: what does not fit is a fault."""
     digits = DECIMAL_DIGITS_MAX - scale
     if pa.types.is_integer(column.type) and len(column):
-        numbers = pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
+        numbers = filled(column)
         if numbers.min() > -(10**digits) and numbers.max() < 10**digits:
             return Parsed(numbers.astype(np.int64) * 10**scale, {})
     if pa.types.is_float64(column.type):
-        numbers = pc.fill_null(column, 0.0).to_numpy(zero_copy_only=False)
+        numbers = filled(column, 0.0)
         with np.errstate(over="ignore", invalid="ignore"):
             units = np.rint(numbers * 10.0**scale)
             # Of decimals with up to 15 digits, only the one that a float was written as is nearest to it.
@@ -148,7 +135,7 @@ _TRUTHS = {"true": 1, "1": 1, "false": 0, "0": 0}
 def truths(column: pa.Array) -> Parsed[Ints]:
     """1 where a column says true (in any case) or 1; 0 where it says false, 0 or nothing."""
     if pa.types.is_boolean(column.type):
-        return Parsed(pc.fill_null(column, False).to_numpy(zero_copy_only=False).astype(np.int64), {})
+        return Parsed(truth(column).astype(np.int64), {})
     return _parse(column, [], _truth, empty=np.int64(0))
 
 
@@ -216,11 +203,11 @@ def _beyond() -> Invalid:
 
 def _from_timestamps(column: pa.TimestampArray, empty: int) -> Parsed[Ints]:
     a_second = _A_SECOND[column.type.unit]
-    numbers = pc.fill_null(column.view(pa.int64()), 0).to_numpy(zero_copy_only=False)
+    numbers = filled(column.view(pa.int64()))
     within = (numbers >= MICROS_MIN // MICROSECONDS * a_second) & (numbers // a_second <= MICROS_MAX // MICROSECONDS)
     numbers = np.where(within, numbers, 0)
     found = numbers // (a_second // MICROSECONDS) if a_second > MICROSECONDS else numbers * (MICROSECONDS // a_second)
-    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    valid = validity(column)
     return Parsed(np.where(valid, found, empty), dict.fromkeys(np.flatnonzero(~within).tolist(), _beyond()))
 
 
@@ -237,7 +224,7 @@ def _parse(
     numbers: Numbers = np.full(len(text), empty)
     left = said(text)
     for pattern, at_once in ways:
-        fits = left & pc.fill_null(pc.match_substring_regex(text, pattern), False).to_numpy(zero_copy_only=False)
+        fits = left & truth(pc.match_substring_regex(text, pattern))
         if fits.any():
             try:
                 numbers[fits] = at_once(text if fits.all() else text.filter(pa.array(fits)))
@@ -246,7 +233,7 @@ def _parse(
             left &= ~fits
     places = np.flatnonzero(left)
     encoded = text.take(pa.array(places)).dictionary_encode()
-    codes = encoded.indices.to_numpy()
+    codes = filled(encoded.indices)
     outcomes = np.zeros(len(encoded.dictionary), numbers.dtype)
     errors: dict[int, TagroarError] = {}
     for code, distinct in enumerate(encoded.dictionary.to_pylist()):

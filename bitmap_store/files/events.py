@@ -15,12 +15,13 @@ from bitmap_store.files.cells import (
     Target,
     TargetOf,
     by_target,
+    checked_values,
     finished,
     users_of,
     value_errors,
-    values_of,
 )
-from bitmap_store.files.columns import counts, moments, said
+from bitmap_store.files.coded import Coded, said
+from bitmap_store.files.columns import counts, moments
 from bitmap_store.files.local_days import DAY_MAX, DAY_MICROS, DAY_MIN, local_days
 from bitmap_store.values import TagKind
 
@@ -33,7 +34,7 @@ def events(block: Block, target_of: TargetOf, nearest: Nearest, timezone: tzinfo
     faults, hints = Faults(block.lines), Hints()
     every = np.arange(len(block.lines))
     users = users_of(block, faults)
-    values = values_of(block.columns.get("value", pa.nulls(len(every))), faults, every)
+    values = checked_values(Coded.of(block.columns.get("value", pa.nulls(len(every)))), faults, every)
     faults.add(np.flatnonzero(~said(block.columns["at"])), Invalid("column 'at': an event needs its moment"))
     at = moments(block.columns["at"], timezone)
     faults.merge(every, at.faults, "column 'at': ")
@@ -45,7 +46,9 @@ def events(block: Block, target_of: TargetOf, nearest: Nearest, timezone: tzinfo
     faults.merge(every, count.faults, "column 'count': ")
 
     drafts = []
-    for target, rows in by_target(block, faults, hints, target_of, nearest, _refusal):
+    order, found = by_target(block, faults, hints, target_of, nearest, _refusal)
+    for target, places in found:
+        rows = order[places]
         part = values.take(rows)
         faults.merge(rows, part.faults(value_errors(part, target, hints)), f"tag {target.key!r}: ")
         drafts.append(Draft(target, rows, part, days[rows], count.numbers[rows], last[rows]))

@@ -11,8 +11,10 @@ import pyarrow.compute as pc
 
 from bitmap_store.errors import Invalid
 from bitmap_store.files.blocks import ANY_TABLE, Block, Shape
-from bitmap_store.files.cells import Cells, Coded, Codes, Users
-from bitmap_store.files.columns import USUAL_DAY, USUAL_MOMENT, said
+from bitmap_store.files.buffers import filled
+from bitmap_store.files.cells import EVERY, BlockRows, Cells, Users
+from bitmap_store.files.coded import Coded, Codes, said
+from bitmap_store.files.columns import USUAL_DAY, USUAL_MOMENT
 from bitmap_store.files.reader import BLOCK_BYTES, Format, read_blocks
 from bitmap_store.files.repeats import settle
 from bitmap_store.files.texts import plain_text
@@ -107,7 +109,9 @@ class _Survey:
         texts = {name: block.columns[name] for name in ("value", "number", "date") if name in block.columns}
         here = {name: said(column) for name, column in texts.items()}
         values = Coded.of(texts["value"]).in_nfc() if "value" in texts else None
-        for key, rows in Coded.of(block.columns["tag"]).in_nfc().groups():
+        order, groups = Coded.of(block.columns["tag"]).in_nfc().groups()
+        for key, places in groups:
+            rows = order[places]
             tag = self._tag(key)
             tag.rows += len(rows)
             for name in texts:
@@ -166,9 +170,8 @@ class _Survey:
         for block, users, values in tag.values:
             named = users >= 0
             numbers = ids[block][users[named]]
-            cells.append(
-                Cells(tag.key, TagKind.CHOICES, numbers, np.zeros(len(numbers), np.int64), values.take(named).array())
-            )
+            rows = BlockRows(numbers, range(len(numbers)))
+            cells.append(Cells(tag.key, TagKind.CHOICES, rows, EVERY, values.take(named)))
         different = settle(cells).users
         return len(np.unique(different)) < len(different)
 
@@ -179,7 +182,9 @@ class _EventSurvey(_Survey):
     def see(self, block: Block) -> None:
         """Takes the rows of a block as evidence."""
         values = Coded.of(block.columns.get("value", pa.nulls(len(block.lines))))
-        for key, rows in Coded.of(block.columns["tag"]).in_nfc().groups():
+        order, groups = Coded.of(block.columns["tag"]).in_nfc().groups()
+        for key, places in groups:
+            rows = order[places]
             tag = self._tag(key)
             tag.rows += len(rows)
             tag.see_sample(values.take(rows).compact().names)
@@ -207,7 +212,7 @@ class _TableSurvey(_Survey):
     def _see_column(self, tag: _Tag, users: Coded, array: pa.Array) -> None:
         rows = np.arange(len(array))
         if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-            lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+            lengths = filled(pc.list_value_length(array))
             tag.has_lists |= bool((lengths > 1).any())
             rows, array = np.repeat(rows, lengths), array.flatten()
         rows = rows[said(array)]

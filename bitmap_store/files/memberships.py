@@ -13,13 +13,14 @@ from bitmap_store.files.cells import (
     Target,
     TargetOf,
     by_target,
+    checked_values,
     finished,
     units_of,
     users_of,
     value_errors,
-    values_of,
 )
-from bitmap_store.files.columns import Floats, moments, said, scores
+from bitmap_store.files.coded import Coded, said
+from bitmap_store.files.columns import Floats, moments, scores
 from bitmap_store.values import NEVER, TagKind
 
 _COLUMNS: tuple[str, ...] = ("value", "number", "date")
@@ -37,11 +38,12 @@ def memberships(block: Block, target_of: TargetOf, nearest: Nearest) -> Interpre
     `target_of` finds a tag by its key in NFC, or None; `nearest` gives existing keys near to a wrong one. Both are
     asked once a distinct tag. A row is rejected for the first thing that is wrong with it.
     """
-    faults = Faults(block.lines)
+    faults, hints = Faults(block.lines), Hints()
     users = users_of(block, faults)
-    reading = _Reading(block, faults)
-    found = by_target(block, faults, reading.hints, target_of, nearest, refusal_of)
-    return finished(block, users, [reading.draft(target, rows) for target, rows in found], faults)
+    values, expires, score = _facts(block, faults)
+    rows, found = by_target(block, faults, hints, target_of, nearest, refusal_of)
+    reading = _Reading(block, faults, hints, rows, values, expires, score)
+    return finished(block, users, [reading.draft(target, part) for target, part in found], faults)
 
 
 def refusal_of(target: Target) -> str | None:
@@ -53,36 +55,58 @@ def refusal_of(target: Target) -> str | None:
     return None
 
 
-class _Reading:
-    """The columns of a block that are read once for all its tags."""
+def _facts(block: Block, faults: Faults) -> tuple[Coded | None, Ints | None, Floats | None]:
+    """What is read in the same way whatever the tag: values, expiries and scores."""
+    every = np.arange(len(block.lines))
+    values: Coded | None = None
+    expires: Ints | None = None
+    score: Floats | None = None
+    if "value" in block.columns:
+        values = checked_values(Coded.of(block.columns["value"]), faults, every).narrow()
+    if "expires_at" in block.columns:
+        ends = moments(block.columns["expires_at"], empty=NEVER)
+        faults.merge(every, ends.faults, "column 'expires_at': ")
+        expires = None if (ends.numbers == NEVER).all() else ends.numbers
+    if "score" in block.columns:
+        parsed = scores(block.columns["score"])
+        faults.merge(every, parsed.faults)
+        score = None if np.isnan(parsed.numbers).all() else parsed.numbers
+    return values, expires, score
 
-    def __init__(self, block: Block, faults: Faults) -> None:
-        self.hints = Hints()
+
+class _Reading:
+    """The columns of a block in the order of its tags, so that those of one tag stand together."""
+
+    def __init__(
+        self,
+        block: Block,
+        faults: Faults,
+        hints: Hints,
+        rows: Ints,
+        values: Coded | None,
+        expires: Ints | None,
+        score: Floats | None,
+    ) -> None:
+        self._hints = hints
         self._columns = block.columns
         self._faults = faults
-        self._said = {name: said(block.columns[name]) for name in _COLUMNS if name in block.columns}
-        every = np.arange(len(block.lines))
-        if "value" in block.columns:
-            self._values = values_of(block.columns["value"], faults, every)
-        self._expires: Ints | None = None
-        self._score: Floats | None = None
-        if "expires_at" in block.columns:
-            expires = moments(block.columns["expires_at"], empty=NEVER)
-            faults.merge(every, expires.faults, "column 'expires_at': ")
-            self._expires = expires.numbers
-        if "score" in block.columns:
-            score = scores(block.columns["score"])
-            faults.merge(every, score.faults)
-            self._score = score.numbers
+        self._rows = rows.astype(np.uint32)
+        self._values = None if values is None else values.take(rows)
+        self._expires = None if expires is None else expires[rows]
+        self._score = None if score is None else score[rows]
+        self._said = {name: said(block.columns[name])[rows] for name in _COLUMNS if name in block.columns}
+        # How many rows before each place say something: of a run of rows that is a difference.
+        self._counts = {name: np.append(0, np.cumsum(here)) for name, here in self._said.items()}
 
-    def draft(self, target: Target, rows: Ints) -> Draft:
-        """What these rows, all of one tag, say of it."""
+    def draft(self, target: Target, part: slice) -> Draft:
+        """What the rows of one tag say of it."""
+        rows = self._rows[part]
         wanted = _COLUMN_OF.get(target.kind)
-        self._check_columns(target, wanted, rows)
+        self._check_columns(target, wanted, part)
         values = units = None
-        if wanted == "value" and wanted in self._said:
-            values = self._values.take(rows)
-            self._faults.merge(rows, values.faults(value_errors(values, target, self.hints)), _prefix(target))
+        if wanted == "value" and self._values is not None:
+            values = self._values.take(part)
+            self._faults.merge(rows, values.faults(value_errors(values, target, self._hints)), _prefix(target))
         elif wanted in self._said:
             parsed = units_of(self._columns[wanted].take(pa.array(rows)), target)
             self._faults.merge(rows, parsed.faults, _prefix(target))
@@ -92,18 +116,23 @@ class _Reading:
             rows,
             values,
             units,
-            expires=None if self._expires is None else self._expires[rows],
-            score=None if self._score is None else self._score[rows],
+            expires=None if self._expires is None else self._expires[part],
+            score=None if self._score is None else self._score[part],
         )
 
-    def _check_columns(self, target: Target, wanted: str | None, rows: Ints) -> None:
-        for name, here in self._said.items():
-            if name != wanted:
+    def _check_columns(self, target: Target, wanted: str | None, part: slice) -> None:
+        rows = self._rows[part]
+        for name, counts in self._counts.items():
+            if name != wanted and counts[part.start] != counts[part.stop]:
                 takes = f"takes a {wanted}, not a {name}" if wanted else f"takes no {name}"
-                self._faults.add(rows[here[rows]], Invalid(f"{_prefix(target)}a {target.kind} {takes}"))
-        if wanted:
-            silent = rows[~self._said[wanted][rows]] if wanted in self._said else rows
-            self._faults.add(silent, Invalid(f"{_prefix(target)}a {target.kind} needs a {wanted}"))
+                here = self._said[name][part]
+                self._faults.add(rows[here], Invalid(f"{_prefix(target)}a {target.kind} {takes}"))
+        if wanted is None or (
+            wanted in self._counts and self._counts[wanted][part.stop] - self._counts[wanted][part.start] == len(rows)
+        ):
+            return
+        silent = rows[~self._said[wanted][part]] if wanted in self._said else rows
+        self._faults.add(silent, Invalid(f"{_prefix(target)}a {target.kind} needs a {wanted}"))
 
 
 def _prefix(target: Target) -> str:

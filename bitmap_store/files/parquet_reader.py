@@ -15,12 +15,15 @@ from bitmap_store.errors import Invalid
 from bitmap_store.files.blocks import Block, Form, Shape
 
 _ROWS_MAX = 1 << 18
+_NARROW_ROWS_MAX = 1 << 20
+"""Of numbers and codes alone, which take no more memory than they seem to."""
 _CODE_BYTES_MAX = 4
 """A string column with fewer bytes a row than this is stored as codes of a dictionary, and is read as such."""
 
 
 def read_parquet(path: Path, shape: Shape, block_bytes: int) -> Iterator[Block]:
-    """The rows of the file in batches of about `block_bytes` as they are stored, at most 262,144 rows each."""
+    """The rows of the file in batches of about `block_bytes` as they are stored, at most 262,144 rows each, or
+    1,048,576 of numbers and codes."""
     size = path.stat().st_size
     try:
         yield from _blocks(path, size, shape, block_bytes)
@@ -35,11 +38,13 @@ def _blocks(path: Path, size: int, shape: Shape, block_bytes: int) -> Iterator[B
             if not _fits(field.type, form):
                 raise Invalid(f"column {column!r} has the type {field.type}, which is not taken here", argument=column)
         coded = _coded_columns(file)
+        narrow = all(field.name in coded or _is_fixed(field.type) for field in file.schema_arrow)
+        rows_max = _NARROW_ROWS_MAX if narrow else _ROWS_MAX
     line = 1
     with pq.ParquetFile(path, read_dictionary=coded, page_checksum_verification=True) as file:
         for group in range(file.num_row_groups):
             stored = file.metadata.row_group(group)
-            rows = max(1, min(_ROWS_MAX, block_bytes * stored.num_rows // max(1, stored.total_byte_size)))
+            rows = max(1, min(rows_max, block_bytes * stored.num_rows // max(1, stored.total_byte_size)))
             for batch in file.iter_batches(rows, row_groups=[group], use_threads=False):
                 lines = np.arange(line, line + batch.num_rows)
                 line += batch.num_rows
@@ -81,6 +86,10 @@ _SCALARS = (
     pa.types.is_date,
     pa.types.is_timestamp,
 )
+
+
+def _is_fixed(type_: pa.DataType) -> bool:
+    return any(test(type_) for test in (pa.types.is_primitive, pa.types.is_boolean, pa.types.is_decimal))
 
 
 def _is_string(type_: pa.DataType) -> bool:

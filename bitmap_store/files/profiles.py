@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from bitmap_store.errors import Invalid
 from bitmap_store.files.blocks import Block, Faults, Ints
+from bitmap_store.files.buffers import truth, validity
 from bitmap_store.files.cells import name_errors, users_of
 from bitmap_store.files.texts import json_objects, json_text, plain_text
 from bitmap_store.values import Rejection
@@ -45,10 +46,10 @@ def profiles(block: Block) -> ProfileRows:
             identifiers[column.removeprefix("id:")] = names
         elif column != "user":
             attributes[column] = json_text(array)
-            lost = pc.and_(array.is_valid(), attributes[column].is_null()).to_numpy(zero_copy_only=False)
+            lost = validity(array) & ~validity(attributes[column])
             faults.add(np.flatnonzero(lost), Invalid(f"column {column!r}: a number is not finite"))
     patches = json_objects(attributes, len(every), sparse=True) if block.rest is None else block.rest
-    large = pc.greater(pc.binary_length(patches), ATTRIBUTES_BYTES_MAX).to_numpy(zero_copy_only=False)
+    large = truth(pc.greater(pc.binary_length(patches), ATTRIBUTES_BYTES_MAX))
     faults.add(np.flatnonzero(large), Invalid("the attributes take more than 1 MiB"))
 
     good = pa.array(~faults.bad)

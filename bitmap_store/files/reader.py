@@ -1,6 +1,7 @@
 """Files as blocks of rows, whatever their format."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -23,3 +24,12 @@ def read_blocks(path: Path, format: Format, shape: Shape, *, block_bytes: int = 
     does not fit; NOT_FOUND: a column that names no tag), and at a damaged part of a Parquet file.
     """
     return _READERS[format](path, shape, block_bytes)
+
+
+def ahead(blocks: Iterator[Block]) -> Iterator[Block]:
+    """The same blocks, each read in another thread while the one before it is in use."""
+    with ThreadPoolExecutor(1, "tagroar-reader") as reader:
+        following = reader.submit(next, blocks, None)
+        while (block := following.result()) is not None:
+            following = reader.submit(next, blocks, None)
+            yield block

@@ -1,22 +1,24 @@
 """Cells of a whole file: rows that repeat an earlier one are found, and what later rows replace is left out.
 
-All cells are `numbered`, so that one number is one user throughout the file, and come in its order.
+All cells are `numbered`, so that one number is one user throughout the file, and come in its order. Where no user
+comes twice there is nothing to find, and a look at the users is all it costs.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from bitmap_store.files.blocks import Ints
-from bitmap_store.files.cells import Cells, Users
-from bitmap_store.files.columns import COUNT_MAX, Mask
+from bitmap_store.files.buffers import Mask
+from bitmap_store.files.cells import EVERY, Cells, Users
+from bitmap_store.files.coded import Places, joined_codes
+from bitmap_store.files.columns import COUNT_MAX
 from bitmap_store.files.table import WideRows
+from bitmap_store.rows import ascend, places_in_order
 from bitmap_store.values import NEVER, SINGLE_KINDS, Rejection, TagKind
 
 _OVERFLOW = f"the events of one user on one day would count over {COUNT_MAX}"
@@ -30,21 +32,23 @@ def reject_repeats(cells: Sequence[Cells]) -> tuple[Cells, list[Rejection]]:
 
     A row repeats what was last said of the same user (CHOICES: and value) when it says the same, expiry and score
     included; a row that says again what another row had changed is none. Events may repeat, as they add up; only those
-    that would bring a day over 4294967295 are INVALID. The cost is a sort by user, linear where the file is ordered by
-    user; memory is a few times the cells.
+    that would bring a day over 4294967295 are INVALID. The cost is a sort by user, none where the file is ordered by
+    user; memory is a few times the cells. The order of the cells is not that of the file.
     """
     whole = _joined(cells)
     if whole.kind is TagKind.EVENT:
         overflow = _overflow(whole)
-        kept = np.ones(len(whole), np.bool_)
-        kept[overflow] = False
-        return taken(whole, kept), [Rejection(line, "INVALID", _OVERFLOW) for line in whole.lines[overflow].tolist()]
+        rejected = [Rejection(line, "INVALID", _OVERFLOW) for line in _lines(whole, overflow)]
+        return (whole.take(_all_but(len(whole), overflow)) if len(overflow) else whole), rejected
+    apart = _apart(whole)
+    if apart is not None:
+        return apart, []
     shared = _shared(whole.users)
     said_of = [whole.users[shared]]
     if whole.kind not in SINGLE_KINDS:
-        said_of.append(_codes(whole.values)[shared])
+        said_of.append(_codes(whole)[shared])
     repeats, first = _repeats(said_of, [key[shared] for key in _contents(whole)])
-    rejected = _rejections(whole.lines[shared[repeats]], whole.lines[shared[first]])
+    rejected = _rejections(_lines(whole, shared[repeats]), _lines(whole, shared[first]))
     return _settled(whole, without=shared[repeats]), rejected
 
 
@@ -53,33 +57,70 @@ def repeated_rows(rows: Sequence[WideRows]) -> list[Rejection]:
     if not rows:
         return []
     users = np.concatenate([block.users for block in rows])
-    lines = np.concatenate([block.lines for block in rows])
     shared = _shared(users)
-    repeats, first = _repeats([users[shared]], [np.concatenate([block.digests for block in rows])[shared]])
-    return _rejections(lines[shared[repeats]], lines[shared[first]])
+    if not len(shared):
+        return []
+    chosen = np.zeros(len(users), np.bool_)
+    chosen[shared] = True
+    parts = np.split(chosen, np.cumsum([len(block.users) for block in rows])[:-1])
+    digests = np.concatenate([block.digests(part) for block, part in zip(rows, parts, strict=True)])
+    lines = np.concatenate([block.lines[part] for block, part in zip(rows, parts, strict=True)])
+    repeats, first = _repeats([users[shared]], [digests[shared]])
+    return _rejections(lines[repeats].tolist(), lines[first].tolist())
 
 
-def settle(cells: Sequence[Cells], rejected: Iterable[Rejection] = ()) -> Cells:
+def settle(parts: Sequence[Cells], rejected: Iterable[Rejection] = ()) -> Cells:
     """One tag's cells of a whole table, without rejected rows, and only what holds in the end.
 
-    That is the last cell of a user for a kind that a user has one of, and for CHOICES the last of each value.
+    That is the last cell of a user for a kind that a user has one of, and for CHOICES the last of each value. The
+    order of the cells is not that of the file.
     """
-    whole = _joined(cells)
-    lines = np.array([rejection.line for rejection in rejected], np.int64)
-    return _settled(whole, without=np.flatnonzero(np.isin(whole.lines, lines)))
+    lines = np.array(sorted(rejection.line for rejection in rejected), np.int64)
+    whole = _joined([_without(part, lines) for part in parts] if len(lines) else parts)
+    apart = _apart(whole)
+    return _settled(whole, without=np.empty(0, np.int64)) if apart is None else apart
+
+
+def _without(cells: Cells, lines: Ints) -> Cells:
+    """Cells but those of some lines, which ascend."""
+    first, last = cells.lines[[0, -1]]
+    if not len(lines[np.searchsorted(lines, first) : np.searchsorted(lines, last, "right")]):
+        return cells
+    return cells.take(~np.isin(cells.lines, lines))
 
 
 def _settled(cells: Cells, *, without: Ints) -> Cells:
-    kept = np.ones(len(cells), np.bool_)
-    kept[without] = False
+    kept = _all_but(len(cells), without)
     shared = _shared(cells.users)
     shared = shared[kept[shared]]
     keys: list[Key] = [cells.users[shared]]
     if cells.kind not in SINGLE_KINDS:
-        keys.append(_codes(cells.values)[shared])
+        keys.append(_codes(cells)[shared])
     order = np.lexsort(keys)
     kept[shared[order[:-1][_equal_neighbors(keys, order)]]] = False
-    return cells if kept.all() else taken(cells, kept)
+    return cells if kept.all() else cells.take(kept)
+
+
+def _all_but(count: int, places: Ints) -> Mask:
+    kept = np.ones(count, np.bool_)
+    kept[places] = False
+    return kept
+
+
+# ---------------------------------------------------------------- users who come once
+
+
+def _apart(cells: Cells) -> Cells | None:
+    """The cells by user, when no user (CHOICES: with one value) comes twice; None when one does."""
+    users = cells.users
+    if cells.kind in SINGLE_KINDS:
+        if ascend(users):
+            return cells
+        order = places_in_order(users)
+        return cells.take(order) if ascend(users[order]) else None
+    pairs = users.astype(np.uint64) << np.uint64(32)
+    pairs |= _codes(cells).astype(np.uint64)
+    return cells if ascend(pairs) or ascend(np.sort(pairs)) else None
 
 
 # ---------------------------------------------------------------- equal rows
@@ -87,10 +128,11 @@ def _settled(cells: Cells, *, without: Ints) -> Cells:
 
 def _shared(users: Users) -> Ints:
     """The places of users that have several, ascending: only these can repeat or replace each other."""
-    if len(users) < 2:
+    if ascend(users):
         return np.empty(0, np.int64)
-    order = np.arange(len(users)) if (users[1:] >= users[:-1]).all() else np.argsort(users, kind="stable")
-    same = users[order[1:]] == users[order[:-1]]
+    order = places_in_order(users)
+    ordered = users[order]
+    same = ordered[1:] == ordered[:-1]
     return np.sort(order[np.append(same, False) | np.append(False, same)])
 
 
@@ -113,13 +155,13 @@ def _equal_neighbors(keys: Sequence[Key], order: Ints) -> Mask:
 def _contents(cells: Cells) -> list[Key]:
     """What cells say, as keys that are equal when they say the same: NaN equals NaN, and 0.0 equals -0.0."""
     score = None if cells.score is None else (cells.score + 0.0).view(np.int64)
-    values = None if cells.values is None else _codes(cells.values)
+    values = None if cells.values is None else _codes(cells)
     return [key for key in (values, cells.units, cells.expires, score) if key is not None]
 
 
-def _codes(values: pa.DictionaryArray) -> Key:
-    codes: Key = pc.fill_null(values.indices, -1).to_numpy(zero_copy_only=False)
-    return codes
+def _codes(cells: Cells) -> Key:
+    assert cells.values is not None
+    return cells.values.codes
 
 
 def _overflow(events: Cells) -> Ints:
@@ -142,25 +184,49 @@ def _overflow(events: Cells) -> Ints:
     return np.sort(np.array(found, np.int64))
 
 
-def _rejections(lines: Ints, first: Ints) -> list[Rejection]:
-    return [
-        Rejection(line, "CONFLICT", f"repeats line {earlier}")
-        for line, earlier in zip(lines.tolist(), first.tolist(), strict=True)
-    ]
+def _rejections(lines: Sequence[int], first: Sequence[int]) -> list[Rejection]:
+    return [Rejection(line, "CONFLICT", f"repeats line {earlier}") for line, earlier in zip(lines, first, strict=True)]
 
 
 # ---------------------------------------------------------------- joining
 
 
+@dataclass(frozen=True, slots=True)
+class _JoinedRows:
+    """What the cells of several blocks are rows of: the cells themselves, one after the other."""
+
+    users: Users
+    parts: Sequence[Cells]
+
+    def lines_at(self, rows: Places) -> Ints:
+        """The lines of some rows."""
+        places = np.arange(len(self.users))[rows]
+        lines = np.empty(len(places), np.int64)
+        ends = np.cumsum([len(part) for part in self.parts])
+        holder = np.searchsorted(ends, places, "right")
+        order = np.argsort(holder, kind="stable")
+        bounds = np.searchsorted(holder[order], np.arange(len(self.parts) + 1))
+        for i in np.unique(holder).tolist():
+            here = order[bounds[i] : bounds[i + 1]]
+            part = self.parts[i]
+            inside = places[here] - (ends[i] - len(part))
+            lines[here] = part.source.lines_at(inside if isinstance(part.rows, slice) else part.rows[inside])
+        return lines
+
+
+def _lines(cells: Cells, places: Ints) -> list[int]:
+    lines: list[int] = cells.source.lines_at(places if isinstance(cells.rows, slice) else cells.rows[places]).tolist()
+    return lines
+
+
 def _joined(cells: Sequence[Cells]) -> Cells:
-    values = None
-    if cells[0].values is not None:
-        values = pa.chunked_array([part.values for part in cells]).unify_dictionaries().combine_chunks()
-    return replace(
-        cells[0],
-        users=np.concatenate([part.users for part in cells]),
-        lines=np.concatenate([part.lines for part in cells]),
-        values=values,
+    values = [part.values for part in cells if part.values is not None]
+    return Cells(
+        tag=cells[0].tag,
+        kind=cells[0].kind,
+        source=_JoinedRows(np.concatenate([part.users for part in cells]), cells),
+        rows=EVERY,
+        values=joined_codes(values) if values else None,
         units=_concatenated([part.units for part in cells], cells, 0),
         counts=_concatenated([part.counts for part in cells], cells, 0),
         last=_concatenated([part.last for part in cells], cells, 0),
@@ -175,19 +241,4 @@ def _concatenated(columns: Sequence[Column | None], cells: Sequence[Cells], none
         return None
     return np.concatenate(
         [np.full(len(part), none) if column is None else column for column, part in zip(columns, cells, strict=True)]
-    )
-
-
-def taken(cells: Cells, kept: Mask) -> Cells:
-    """Some of the cells of one tag."""
-    return replace(
-        cells,
-        users=cells.users[kept],
-        lines=cells.lines[kept],
-        values=None if cells.values is None else cells.values.filter(pa.array(kept)),
-        units=None if cells.units is None else cells.units[kept],
-        expires=None if cells.expires is None else cells.expires[kept],
-        counts=None if cells.counts is None else cells.counts[kept],
-        last=None if cells.last is None else cells.last[kept],
-        score=None if cells.score is None else cells.score[kept],
     )

@@ -1,9 +1,8 @@
 """Wide rows, a user and a column for each tag, as cells. A row with one wrong cell is rejected as a whole."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -12,19 +11,23 @@ from numpy.typing import NDArray
 
 from bitmap_store.errors import Invalid
 from bitmap_store.files.blocks import Block, Faults, Form, Ints, Shape
+from bitmap_store.files.buffers import Mask, filled, truth
 from bitmap_store.files.cells import (
+    EVERY,
+    Cells,
     Draft,
     Hints,
     Interpreted,
     Target,
     Users,
+    checked_values,
     finished,
     units_of,
     users_of,
     value_errors,
-    values_of,
 )
-from bitmap_store.files.columns import said, truths
+from bitmap_store.files.coded import Places, said, said_of
+from bitmap_store.files.columns import truths
 from bitmap_store.files.memberships import refusal_of
 from bitmap_store.values import VALUED_KINDS, TagKind
 
@@ -33,18 +36,32 @@ Digests = NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True)
 class WideRows(Interpreted):
-    """What a block of wide rows means, with its good rows: their users, lines, and a digest of their cells each.
+    """What a block of wide rows means, with its good rows."""
 
-    Rows of one user with equal digests say the same; that two that differ share one has a chance of 2^-64.
-    """
+    good: Places
 
-    users: Users
-    lines: Ints
-    digests: Digests
+    @property
+    def users(self) -> Users:
+        """The user of each good row."""
+        return self.rows.users[self.good]
 
-    def numbered(self, ids: Users) -> Self:
-        """The same with `ids`, a number for each name that is one for the whole file, in place of the users."""
-        return replace(Interpreted.numbered(self, ids), users=ids[self.users])
+    @property
+    def lines(self) -> Ints:
+        """The line of each good row."""
+        return self.rows.lines_at(self.good)
+
+    def digests(self, chosen: Mask) -> Digests:
+        """A digest of the cells of each good row; 0 where it is not chosen.
+
+        Rows of one user with equal digests say the same; that two that differ share one has a chance of 2^-64.
+        """
+        every = np.zeros(len(self.rows.users), np.uint64)
+        wanted = np.zeros(len(every), np.bool_)
+        wanted[np.arange(len(every))[self.good][chosen]] = True
+        for cells in self.cells:
+            places = np.flatnonzero(wanted[cells.rows])
+            np.add.at(every, np.arange(len(every))[cells.rows][places], _digests(cells.take(places)))
+        return every[self.good]
 
 
 def shape_of(targets: Mapping[str, Target]) -> Shape:
@@ -58,42 +75,38 @@ def table(block: Block, targets: Mapping[str, Target]) -> WideRows:
     """The cells of a block that was read in the shape of these targets. Empty, null and `false` change nothing."""
     faults, hints = Faults(block.lines), Hints()
     users = users_of(block, faults)
-    digests = np.zeros(len(block.lines), np.uint64)
-    drafts = []
-    for column, array in block.columns.items():
-        if column != "user":
-            draft = _draft(targets[column], array, faults, hints)
-            np.add.at(digests, draft.rows, _digests(draft))
-            drafts.append(draft)
+    drafts = [
+        _draft(targets[column], array, faults, hints) for column, array in block.columns.items() if column != "user"
+    ]
     found = finished(block, users, drafts, faults)
-    good = ~faults.bad
-    numbers = users.where(good).codes[good]
-    return WideRows(found.names, found.cells, found.rejected, numbers, block.lines[good], digests[good])
+    good = np.flatnonzero(~faults.bad) if faults.any else EVERY
+    return WideRows(found.names, found.rows, found.cells, found.rejected, good)
 
 
 def _draft(target: Target, array: pa.Array, faults: Faults, hints: Hints) -> Draft:
     prefix = f"column {target.key!r}: "
-    rows = np.arange(len(array))
+    every: Ints | None = None
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-        array, rows = _members(array, target, faults, prefix)
+        array, every = _members(array, target, faults, prefix)
     if target.kind in VALUED_KINDS:
-        values = values_of(array, faults, rows, prefix)
+        here, values = said_of(array)
+        rows = here if every is None else every[here]
+        values = checked_values(values, faults, rows, prefix)
         faults.merge(rows, values.faults(value_errors(values, target, hints)), prefix)
-        here = values.codes >= 0
-        return Draft(target, rows[here], values.take(here))
-    if target.kind is TagKind.FLAG:
-        parsed = truths(array)
-        here = parsed.numbers == 1
-    else:
-        parsed = units_of(array, target)
-        here = said(array)
-    faults.merge(rows, parsed.faults, prefix)
-    return Draft(target, rows[here], units=None if target.kind is TagKind.FLAG else parsed.numbers[here])
+        return Draft(target, rows, values)
+    if target.kind is TagKind.FLAG and pa.types.is_boolean(array.type):
+        here = np.flatnonzero(truth(array))
+        return Draft(target, here if every is None else every[here])
+    parsed = truths(array) if target.kind is TagKind.FLAG else units_of(array, target)
+    faults.merge(np.arange(len(array)) if every is None else every, parsed.faults, prefix)
+    here = np.flatnonzero(parsed.numbers == 1 if target.kind is TagKind.FLAG else said(array))
+    rows = here if every is None else every[here]
+    return Draft(target, rows, units=None if target.kind is TagKind.FLAG else parsed.numbers[here])
 
 
 def _members(array: pa.ListArray, target: Target, faults: Faults, prefix: str) -> tuple[pa.Array, Ints]:
     """The members of all lists, with the row of each; only CHOICES may have several, and none may be empty."""
-    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    lengths = filled(pc.list_value_length(array))
     rows = np.repeat(np.arange(len(array)), lengths)
     members = array.flatten()
     faults.add(rows[~said(members)], Invalid(f"{prefix}a list holds nothing at one of its places"))
@@ -102,14 +115,15 @@ def _members(array: pa.ListArray, target: Target, faults: Faults, prefix: str) -
     return members, rows
 
 
-def _digests(draft: Draft) -> Digests:
+def _digests(cells: Cells) -> Digests:
     """A well mixed number for each cell, of its tag and what it says."""
-    content = np.zeros(len(draft.rows), np.uint64)
-    if draft.values is not None:
-        content = np.array([_digest(name) for name in draft.values.names.to_pylist()], np.uint64)[draft.values.codes]
-    elif draft.units is not None:
-        content = draft.units.view(np.uint64)
-    mixed = content + np.uint64(_digest(draft.target.key))
+    content = np.zeros(len(cells), np.uint64)
+    if cells.values is not None:
+        values = cells.values.compact()
+        content = np.array([_digest(name) for name in values.names.to_pylist()], np.uint64)[values.codes]
+    elif cells.units is not None:
+        content = cells.units.view(np.uint64)
+    mixed = content + np.uint64(_digest(cells.tag))
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):  # the finalizer of SplitMix64
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
     return mixed ^ (mixed >> np.uint64(31))

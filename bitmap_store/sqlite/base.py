@@ -24,10 +24,12 @@ from bitmap_store.rows import (
     Rows,
     decode_columns,
     encode,
+    encoded_constants,
     is_constant,
     joined,
     joined_column,
     rows_of,
+    spread,
 )
 from bitmap_store.values import NEVER
 
@@ -35,6 +37,8 @@ SHARD_BITS = 20
 SPARSE = 64
 """So many ids a row, and sorting rows is cheaper than counting by id."""
 
+FEW = 4
+"""So many places are sooner asked for one by one."""
 CONSTANT_BYTES = 256
 """Encoded columns are shorter than this where each is one value."""
 ROW_BYTES = 24
@@ -91,42 +95,62 @@ class Fragment:
 
 
 def fragments_of(rows: Rows) -> Iterator[Fragment]:
-    """Rows in canonical order, cut into fragments by value and shard. Users that repeat (EVENT) keep their column."""
+    """Rows in canonical order, cut into fragments by value and shard; see `fragments_and_sets`."""
+    return (fragment for fragment, _ in fragments_and_sets(rows))
+
+
+def fragments_and_sets(rows: Rows) -> Iterator[tuple[Fragment, BitMap]]:
+    """Rows in canonical order, cut into fragments by value and shard, each with its set of users.
+
+    Users that repeat (EVENT) keep their column. Linear in the rows up to 65,536 values and shards.
+    """
     if not len(rows):
         return
+    known = encoded_constants(rows)
     shards = rows["user"] >> SHARD_BITS
-    places = rows["value"].astype(np.int64) << (32 - SHARD_BITS) | shards
-    if int(places.max()) < 1 << 16:
-        places = places.astype(np.uint16)  # sorted in linear time
-    order = np.argsort(places, kind="stable")  # so users stay in order
-    rows, shards, places = rows.take(order), shards[order], places[order]
-    cuts = np.flatnonzero(places[1:] != places[:-1]) + 1
-    starts = [0, *cuts.tolist()]
-    for start, end in zip(starts, [*starts[1:], len(rows)], strict=True):
+    first, least = int(shards[0]), int(rows["value"].min())
+    count = int(shards[-1]) - first + 1
+    places = rows["value"].astype(np.int64)
+    places -= least
+    places *= count
+    places += shards
+    places -= first
+    if not is_constant(rows["value"]):
+        if int(places.max()) < 1 << 16:
+            places = places.astype(np.uint16)  # sorted in linear time
+        order = np.argsort(places, kind="stable")  # so users stay in order
+        places = places[order]
+        rows = rows.take(slice(None))
+        rows["value"] = 0  # the places say it
+        rows = rows.take(order)
+    starts = [0, *(np.flatnonzero(places[1:] != places[:-1]) + 1).tolist()]
+    for start, end, place in zip(starts, [*starts[1:], len(rows)], places[starts].tolist(), strict=True):
         part = rows.take(slice(start, end))
         users = bitmap_of(part["user"])
         repeats = len(users) != len(part)
         packed_users = packed(users)
-        columns = encode(part, without=("value",) if repeats else ("user", "value"))
-        yield Fragment(
-            value=int(part["value"][0]),
-            shard=int(shards[start]),
+        columns = encode(part, ("value",) if repeats else ("user", "value"), known)
+        fragment = Fragment(
+            value=least + place // count,
+            shard=first + place % count,
             cardinality=len(users),
             ends_first=first_end(part),
             checksum=checksum(packed_users, columns),
             users=packed_users,
             columns=columns,
         )
+        yield fragment, users
 
 
 class ValueBase(ABC):
     """The members of one value over all shards; a Table, whatever its columns come from."""
 
-    __slots__ = ("ends_first", "value")
+    __slots__ = ("_constants", "ends_first", "value")
 
     def __init__(self, value: int, ends_first: int) -> None:
         self.value = value
         self.ends_first = ends_first
+        self._constants: Mapping[str, Any] | None = None
 
     @property
     @abstractmethod
@@ -153,6 +177,13 @@ class ValueBase(ABC):
     @abstractmethod
     def endings(self) -> tuple[Column, NDArray[np.uint32]]:
         """The expiries that are not never, ascending, and the user of each."""
+
+    def constants(self) -> Mapping[str, Any]:
+        """The columns that are one value, with it, as plain values."""
+        if self._constants is None:
+            varying = {"user", *self.varying()}
+            self._constants = {name: self.column(name)[0].item() for name in NAMES if name not in varying}
+        return self._constants
 
     @property
     def ids(self) -> NDArray[np.uint32]:
@@ -183,9 +214,10 @@ class ValueBase(ABC):
         if wanted is None:
             return Rows(self.length, {name: self.column(name) for name in NAMES})
         inside = self.users & wanted
-        if not inside:
-            return rows_of(0)
-        users = ids_of(inside)
+        return self.rows_of(ids_of(inside)) if inside else rows_of(0)
+
+    def rows_of(self, users: NDArray[np.uint32]) -> Rows:
+        """The rows of users who are all members, ascending."""
         varying = self.varying()
         if "user" in varying:
             left = np.searchsorted(self.ids, users, "left")
@@ -196,7 +228,7 @@ class ValueBase(ABC):
         else:
             places = places_of(self.users, users) if varying else users  # which nothing is then taken from
         columns = {
-            name: self.part(name, places) if name in varying else np.broadcast_to(self.column(name)[:1], len(users))
+            name: self.part(name, places) if name in varying else spread(self.column(name), len(users))
             for name in NAMES
             if name != "user"
         }
@@ -205,6 +237,8 @@ class ValueBase(ABC):
 
 def places_of(members: BitMap, users: NDArray[np.uint32]) -> NDArray[np.integer[Any]]:
     """Where each of ascending members stands among all."""
+    if len(users) <= FEW:
+        return np.array([members.rank(user) - 1 for user in users.tolist()], np.int64)
     if AVAILABLE:
         return ranks_of(members, users).view(np.int64) - 1
     return np.searchsorted(ids_of(members), users)

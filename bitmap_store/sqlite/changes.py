@@ -5,9 +5,8 @@ which say the same for millions of rows, have their own form in `merge.py`; test
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -16,7 +15,7 @@ from pyroaring import BitMap
 from bitmap_store.bind import local_day
 from bitmap_store.errors import Invalid, NotFound
 from bitmap_store.expression import nfc
-from bitmap_store.rows import NAMES, Rows, rows_of
+from bitmap_store.rows import Row, Rows, in_order
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.values import (
     NEVER,
@@ -34,10 +33,11 @@ from bitmap_store.values import (
 )
 
 COUNT_MAX = 2**32 - 1
+NAN = float("nan")
 Id = TypeVar("Id", int, int | None)
 
-Row = tuple[Any, ...]  # the fields of rows.ROW, in their order
 Key = tuple[int, int]  # value, units where they are part of the key
+SINGLE_KEY: Key = (0, 0)
 
 _VALUE, _UNITS, _SINCE, _EXPIRES, _SOURCE, _SCORE, _COUNT, _LAST = range(1, 9)
 
@@ -58,13 +58,16 @@ class TagEditor:
         known_id: Callable[[str], int | None],
         source_id: Callable[[str | None], int],
     ) -> None:
-        self._tag = tag
+        self.tag = tag
         self._before = before
         self._moment = moment
         self._timezone = timezone
         self._value_id = value_id
         self._known_id = known_id
         self._source_id = source_id
+        self._single = tag.kind in SINGLE_KINDS
+        self._event = tag.kind is TagKind.EVENT
+        self._ids: dict[str, int] = {}
         self._was: dict[int, dict[Key, Row]] = {}
         for row in before.tolist():
             if row[_EXPIRES] > moment:  # what has ended is gone: setting it again begins a new membership
@@ -72,37 +75,35 @@ class TagEditor:
         self._rows = {user: dict(rows) for user, rows in self._was.items()}
 
     def _key(self, row: Row) -> Key:
-        if self._tag.kind in SINGLE_KINDS:
-            return (0, 0)
-        return (row[_VALUE], row[_UNITS] if self._tag.kind is TagKind.EVENT else 0)
+        if self._single:
+            return SINGLE_KEY
+        return (row[_VALUE], row[_UNITS] if self._event else 0)
 
-    def assign(self, user: int, operation: Assign) -> None:
-        """Gives the user the tag as the operation says; see `values.Assign`."""
-        check_assignment(self._tag, operation)
+    def assign(self, user: int, operation: Assign, source: str | None = None) -> None:
+        """Gives the user the tag as the operation says; see `values.Assign`. source: where the operation names none."""
+        check_assignment(self.tag, operation)
         rows = self._rows.setdefault(user, {})
         units = 0
         if operation.number is not None:
-            units = scaled(operation.number, self._tag.scale, argument="number")
+            units = scaled(operation.number, self.tag.scale, argument="number")
         elif operation.date is not None:
-            units = date_units(operation.date, self._tag.precision)
+            units = date_units(operation.date, self.tag.precision)
         if operation.values is not None:
-            ids = [self._named(value, f"values.{i}", self._value_id) for i, value in enumerate(operation.values)]
+            ids = [self._declared(value, f"values.{i}") for i, value in enumerate(operation.values)]
             for key in [key for key in rows if key[0] not in ids]:
                 del rows[key]
         else:
-            ids = [self._named(operation.value, "value", self._value_id) if operation.value is not None else 0]
+            ids = [0 if operation.value is None else self._declared(operation.value, "value")]
+        score = NAN if operation.score is None else operation.score
+        source_id = self._source_id(source if operation.source is None else operation.source)
+        ends = self._ends(operation.expires_at)
         for id_ in ids:
-            self._put(rows, self._row(user, id_, units, operation))
-
-    def _row(self, user: int, value: int, units: int, operation: Assign) -> Row:
-        score = float("nan") if operation.score is None else operation.score
-        source = self._source_id(operation.source)
-        return (user, value, units, self._moment, self._ends(operation.expires_at), source, score, 0, 0)
+            self._put(rows, (user, id_, units, self._moment, ends, source_id, score, 0, 0))
 
     def _ends(self, given: datetime | None) -> int:
         if given is not None:
             return micros(given)
-        return NEVER if self._tag.valid_for is None else self._moment + _micros_of(self._tag)
+        return NEVER if self.tag.valid_for is None else self._moment + _micros_of(self.tag)
 
     def _put(self, rows: dict[Key, Row], row: Row) -> None:
         """Sets a row; one that says the same thing again keeps its `since`."""
@@ -116,8 +117,8 @@ class TagEditor:
         """Takes the tag, or one value of it, from the user; what or who is not there is no error."""
         value: int | None = None
         if operation.value is not None:
-            if self._tag.kind not in VALUED_KINDS:
-                raise Invalid(f"{self._tag.key!r} is of kind {self._tag.kind} and has no values", argument="value")
+            if self.tag.kind not in VALUED_KINDS:
+                raise Invalid(f"{self.tag.key!r} is of kind {self.tag.kind} and has no values", argument="value")
             value = self._named(operation.value, "value", self._known_id)
         if user is None:
             return
@@ -129,11 +130,11 @@ class TagEditor:
 
     def record(self, user: int, operation: Event) -> None:
         """Adds events to the day on which they happened."""
-        if self._tag.kind is not TagKind.EVENT:
-            raise Invalid(f"{self._tag.key!r} is of kind {self._tag.kind}; events go to EVENT tags", argument="tag")
+        if self.tag.kind is not TagKind.EVENT:
+            raise Invalid(f"{self.tag.key!r} is of kind {self.tag.kind}; events go to EVENT tags", argument="tag")
         if not 1 <= operation.count <= COUNT_MAX:
             raise Invalid(f"a count lies within 1..{COUNT_MAX}", argument="count")
-        value = self._named(operation.value, "value", self._value_id) if operation.value is not None else 0
+        value = 0 if operation.value is None else self._declared(operation.value, "value")
         at = self._moment if operation.at is None else micros(operation.at)
         rows = self._rows.setdefault(user, {})
         day = local_day(at, self._timezone)
@@ -142,14 +143,20 @@ class TagEditor:
         if count + operation.count > COUNT_MAX:
             raise Invalid(f"more than {COUNT_MAX} events of one user on one day", argument="count")
         last = max(last, at)
-        ends = NEVER if self._tag.valid_for is None else last + _micros_of(self._tag)
+        ends = NEVER if self.tag.valid_for is None else last + _micros_of(self.tag)
         rows[(value, day)] = (
             user, value, day, since, ends, self._source_id(None), float("nan"), count + operation.count, last
         )  # fmt: skip
 
+    def _declared(self, value: str, argument: str) -> int:
+        known = self._ids.get(value)
+        if known is None:
+            known = self._ids[value] = self._named(value, argument, self._value_id)
+        return known
+
     def _named(self, value: str, argument: str, id_of: Callable[[str], Id]) -> Id:
         try:
-            return id_of(check_value(value, self._tag))
+            return id_of(check_value(value, self.tag))
         except (Invalid, NotFound) as error:
             error.argument = argument
             raise
@@ -161,22 +168,25 @@ class TagEditor:
         changed = 0
         for user, rows in self._rows.items():
             was = self._was.get(user, {})
-            different = [key for key in rows.keys() | was.keys() if not _same(rows.get(key), was.get(key))]
+            if was:
+                different = sum(not _same(rows.get(key), was.get(key)) for key in rows.keys() | was.keys())
+            else:
+                different = len(rows)
             if different:
                 touched.append(user)
-                changed += len(different)
+                changed += different
                 after.extend(rows.values())
         if not touched:
             return None, 0
         users = BitMap(touched)
-        return Change(users, self._before.take(np.isin(self._before["user"], touched)), rows_from(after)), changed
+        return Change(users, self._before.of(users), rows_from(after)), changed
 
 
 def _same(a: Row | None, b: Row | None) -> bool:
     """Equality that takes one NaN for another."""
     if a is None or b is None:
         return a is b
-    return all(x == y or (x != x and y != y) for x, y in zip(a, b, strict=True))
+    return a == b or all(x == y or (x != x and y != y) for x, y in zip(a, b, strict=True))
 
 
 def _micros_of(tag: Tag) -> int:
@@ -186,10 +196,7 @@ def _micros_of(tag: Tag) -> int:
 
 def rows_from(rows: Sequence[Row]) -> Rows:
     """Tuples as rows in canonical order."""
-    found = rows_of(len(rows))
-    for name, column in zip(NAMES, zip(*sorted(rows, key=lambda row: row[:3]), strict=True), strict=False):
-        found[name] = column
-    return found
+    return in_order(Rows.from_tuples(rows))
 
 
 def check_value(value: str, tag: Tag) -> str:
@@ -233,6 +240,8 @@ def check_assignment(tag: Tag, operation: Assign) -> None:
     if tag.is_rule:
         raise Invalid(f"{tag.key!r} follows from its rule and is not assigned", argument="tag")
     fitting = _FITTING[tag.kind]
+    if len(fitting) == 1 and operation.score is None and _gives_only(fitting[0], operation):
+        return
     given = [name for name in ("value", "values", "number", "date") if getattr(operation, name) is not None]
     for name in given:
         if name not in fitting:
@@ -243,13 +252,11 @@ def check_assignment(tag: Tag, operation: Assign) -> None:
         raise Invalid("a score is a finite number", argument="score")
 
 
+def _gives_only(name: str, operation: Assign) -> bool:
+    given = (operation.value, operation.values, operation.number, operation.date)
+    return given.count(None) == len(given) - 1 and getattr(operation, name) is not None
+
+
 def users_of(operations: Iterable[Operation]) -> list[str]:
     """The outside names that operations speak of, in order, each once."""
     return list(dict.fromkeys(operation.user for operation in operations))
-
-
-def with_source(operation: Operation, source: str | None) -> Operation:
-    """The operation with a source where it names none."""
-    if isinstance(operation, Assign) and operation.source is None and source is not None:
-        return replace(operation, source=source)
-    return operation

@@ -32,18 +32,20 @@ from bitmap_store.expression import Expression, Match
 from bitmap_store.plan import Plan, Reading, Universe
 from bitmap_store.rows import Rows
 from bitmap_store.sqlite import cache, definitions, tokens
+from bitmap_store.sqlite.breakdowns import Breakdown, numbers_of
 from bitmap_store.sqlite.database import async_engine, migrate, read_connection, write_engine
 from bitmap_store.sqlite.exports import ExportColumn, Exporter
 from bitmap_store.sqlite.fold import ENTRIES_MAX, fold, version_at
 from bitmap_store.sqlite.jobs import ImportRequest, find_job, mark_interrupted, page_of_jobs, page_of_rejections
-from bitmap_store.sqlite.memberships import Memberships
+from bitmap_store.sqlite.memberships import TAIL_MAX, Memberships
 from bitmap_store.sqlite.names import Names
-from bitmap_store.sqlite.profiles import Facts, facts_of, memberships_of, profile_of
+from bitmap_store.sqlite.profiles import Facts, facts_of, profile_of
 from bitmap_store.sqlite.summaries import summary_of
 from bitmap_store.sqlite.tokens import TokenInfo
+from bitmap_store.sqlite.user_tags import Asked, UserTags
 from bitmap_store.sqlite.work import Workers
 from bitmap_store.sqlite.writer import Transaction, Writer
-from bitmap_store.stopping import Lanes
+from bitmap_store.stopping import Lanes, Stop
 from bitmap_store.store import Page, ProfileFacts, Summary
 from bitmap_store.tables import JobRow
 from bitmap_store.values import (
@@ -61,7 +63,7 @@ from bitmap_store.values import (
 )
 
 STREAM_BLOCK = 1 << 17
-BREAKDOWN_SPLIT = 64
+BREAKDOWN_LONG = 64
 """From so many keys on a breakdown is shared among threads."""
 POLL_SECONDS = 0.1
 T = TypeVar("T")
@@ -69,13 +71,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
-    """What a store can be told. retention: how far back asOf reaches. cache_bytes_max: of evaluated leaves."""
+    """What a store can be told. retention: how far back asOf reaches. cache_bytes_max: of evaluated leaves.
+
+    tail_max: changes of a tag that stay by themselves; more are made into a layer.
+    """
 
     directory: Path
     timezone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
     retention: timedelta = timedelta(days=30)
     cache_bytes_max: int = 512 << 20
     import_bytes_max: int = 64 << 30
+    tail_max: int = TAIL_MAX
 
 
 @dataclass(frozen=True)
@@ -120,16 +126,20 @@ class SqliteStore:
         self._async_engine = async_engine(settings.directory)
         self._connection = read_connection(settings.directory)
         self._memberships = Memberships(
-            self._connection, settings.cache_bytes_max, files=cache.directory_of(settings.directory)
+            self._connection, settings.cache_bytes_max, settings.tail_max, cache.directory_of(settings.directory)
         )
+        self._user_tags = UserTags(self._memberships)
         self._lanes = Lanes()
-        self._names = Names(self._connection, self._memberships.lock)
+        self._names = Names(settings.directory)
         self._data_version = -1
+        self._known_sources: tuple[int, dict[int, str]] = (-2, {})
         self._catalog = Catalog(version=-1)
         self._values: dict[int, ValueTable] = {}  # of deleted tags too, for requests that began before
         self._moment = moment_of(0)
         self._horizon = moment_of(0)
-        self.writer = Writer(self._engine, self._memberships, self.clock, settings.timezone, definitions.load_catalog)
+        self.writer = Writer(
+            self._engine, self._memberships, self._names, self.clock, settings.timezone, definitions.load_catalog
+        )
         self._workers = Workers(
             self.writer,
             settings.directory,
@@ -147,6 +157,7 @@ class SqliteStore:
         await asyncio.to_thread(self.writer.close)
         await self._async_engine.dispose()
         self._engine.dispose()
+        self._names.close()
         self._connection.close()
 
     # ------------------------------------------------------------ views and plans
@@ -171,6 +182,7 @@ class SqliteStore:
                 if catalog != self._catalog.version:
                     self._catalog = definitions.load_catalog(self._connection)
                     self._values |= self._catalog.value_tables
+                self._names.given = dict(self._connection.execute("SELECT id, next_dense FROM entity"))
                 found = self._connection.execute("SELECT moment FROM version WHERE version = ?", (version,)).fetchone()
             finally:
                 self._connection.execute("COMMIT")
@@ -258,19 +270,12 @@ class SqliteStore:
     async def breakdown(self, plan: Plan, keys: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.breakdown`."""
 
-        if len(keys) < BREAKDOWN_SPLIT:
-            return await self._evaluated(lambda each: each.sizes_within(keys, each.users(plan)), [plan, *keys])
-        users = await self._members(plan)
-        found = [0] * len(keys)
+        def sizes(evaluation: Evaluation, stop: Stop) -> list[int]:
+            return Breakdown(self._memberships, plan, evaluation, stop).sizes(keys)
 
-        async def split(first: int) -> None:
-            some = keys[first :: self._lanes.width]
-            found[first :: self._lanes.width] = await self._lanes.run(
-                lambda stop: Evaluation(self._memberships, stop).sizes_within(some, users), long=True
-            )
-
-        await asyncio.gather(*map(split, range(self._lanes.width)))
-        return found
+        if len(keys) < BREAKDOWN_LONG:
+            return await self._evaluated(lambda evaluation: sizes(evaluation, Stop()), [plan, *keys])
+        return await self._lanes.run(lambda stop: sizes(Evaluation(self._memberships, stop), stop), long=True)
 
     async def page(self, plan: Plan, after: int | None, limit: int) -> Page:
         """See `BitmapStore.page`. Looks at ever wider ranges of ids until it has enough, and at nothing else."""
@@ -298,7 +303,7 @@ class SqliteStore:
         """See `BitmapStore.summarise`."""
         users = await self._members(plan)
         return await asyncio.to_thread(
-            lambda: summary_of(self._alive(tag, plan.reading, users)["units"], quantiles, bins)
+            lambda: summary_of(numbers_of(self._memberships, tag.id, plan.reading, users), quantiles, bins)
         )
 
     def _alive(self, tag: Tag, reading: Reading, users: BitMap) -> Rows:
@@ -309,35 +314,37 @@ class SqliteStore:
         self, reading: Reading, users: Sequence[int], tags: Sequence[Tag], *, ended: bool = False
     ) -> list[list[Membership]]:
         """See `BitmapStore.tags_of`."""
-        wanted = BitMap(users) & self._memberships.universe(reading)
-        found: dict[int, list[Membership]] = {user: [] for user in users}
-        sources = self._sources()
-
-        def collect() -> None:
-            for tag in tags:
-                rows = self._memberships.rows(tag.id, reading.version, wanted)
-                rows = rows.take((rows["expires"] <= reading.moment) == ended)
-                for user, membership in memberships_of(tag, rows, self._values.get(tag.id, NO_VALUES), sources):
-                    found[user].append(membership)
-
-        await asyncio.to_thread(collect)
-        return [found[user] for user in users]
+        asked = Asked(reading, tags, ended, lambda tag: self._values.get(tag.id, NO_VALUES), self._sources())
+        return await asyncio.to_thread(self._user_tags.tags_of, asked, users)
 
     def _sources(self) -> dict[int, str]:
-        with self._memberships.lock:
-            return dict(self._connection.execute("SELECT id, name FROM source").fetchall())
+        """The names of sources by id; what an id says never changes, so old answers stay right."""
+        version = self._data_version
+        known, sources = self._known_sources
+        if known != version:
+            with self._memberships.lock:
+                sources = dict(self._connection.execute("SELECT id, name FROM source").fetchall())
+            self._known_sources = version, sources
+        return sources
 
     # ------------------------------------------------------------ users
 
     async def resolve(self, entity: str, names: Sequence[str], id_kind: str | None = None) -> list[int | None]:
         """See `BitmapStore.resolve`."""
-        return self._names.dense_of(self._catalog.entity(entity).id, names, id_kind)
+        kind = self._catalog.entity(entity)
+        await self._learn_names(kind.id)
+        return self._names.dense_of(kind.id, names, id_kind)
+
+    async def _learn_names(self, entity: int) -> None:
+        """Reads what others gave, beside the event loop where it is much; a few names are read when they are asked."""
+        if self._names.is_far_behind(entity):
+            await asyncio.to_thread(self._names.learn, entity)
 
     async def names(self, entity: str, users: Sequence[int] | NDArray[np.uint32]) -> list[str]:
         """See `BitmapStore.names`."""
         kind = self._catalog.entity(entity)
-        found: list[str] = self._names.names_of(kind.id, np.asarray(users, np.uint32)).to_pylist()
-        return found
+        await self._learn_names(kind.id)
+        return self._names.listed(kind.id, np.asarray(users, np.int64).tolist())
 
     def _facts(self, reading: Reading) -> Callable[[list[int]], dict[int, Facts]]:
         def facts(users: list[int]) -> dict[int, Facts]:
@@ -378,9 +385,8 @@ class SqliteStore:
         """See `BitmapStore.profiles`."""
         universe = self._memberships.universe(reading)
         there = [user for user in users if user in universe]
-        names = dict(
-            zip(there, self._names.names_of(reading.entity, np.array(there, np.uint32)).to_pylist(), strict=True)
-        )
+        await self._learn_names(reading.entity)
+        names = dict(zip(there, self._names.listed(reading.entity, there), strict=True))
         facts = await asyncio.to_thread(self._facts(reading), there)
         return [profile_of(user, names[user], facts.get(user, ([], {}))) if user in names else None for user in users]
 
@@ -388,14 +394,14 @@ class SqliteStore:
 
     async def write(self, run: Callable[[Transaction], T]) -> T:
         """Runs a function in a write transaction and waits until it is durable."""
-        # Shielded: a caller that goes away must not leave a write half known to the others of its group.
-        result: T = await asyncio.shield(asyncio.wrap_future(self.writer.submit(run)))
+        result: T = await self.writer.soon(run)
         self._refresh()
         return result
 
     async def apply(self, batch: Batch) -> WriteResult:
         """See `BitmapStore.apply`."""
-        return await self.write(lambda transaction: transaction.apply(batch))
+        result: WriteResult = await self.writer.soon(batch)
+        return result
 
     async def define_entity(self, key: str, name: str | None = None) -> EntityKind:
         """See `sqlite.definitions.define_entity`, and so for the following."""
@@ -449,8 +455,12 @@ class SqliteStore:
                 return cache.build_alone(self.settings.directory, connection, stale_max)
 
         built = await asyncio.to_thread(build)
-        self._memberships.look_for_files()
+        self.look_for_files()
         return built
+
+    def look_for_files(self) -> None:
+        """Goes over to files of the cache that have been made by now, by any process."""
+        self._memberships.look_for_files()
 
     # ------------------------------------------------------------ jobs
 

@@ -11,10 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from bitmap_store.rows import is_member
-from bitmap_store.sqlite import jobs
+from bitmap_store.sqlite import jobs, name_upkeep
 from bitmap_store.sqlite.base import SHARD_BITS
 from bitmap_store.sqlite.merge import shards_of
-from bitmap_store.sqlite.staging import drop_staged, fragments_in, stage, swap
+from bitmap_store.sqlite.staging import Staging, fragments_in, swap, sweep
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.values import micros
 
@@ -58,31 +58,35 @@ def fold(
     horizon = micros(writer.clock.now()) - retention // timedelta(microseconds=1)
     with writer.memberships.lock:
         behind = tags_behind(connection, writer.memberships.logged_tags(), entries_max, horizon)
-    turn = jobs.try_lock(directory / "jobs" / "bulk.lock") if behind else None
+    due = behind or name_upkeep.is_due(writer, entries_max)
+    turn = jobs.try_lock(directory / "jobs" / "bulk.lock") if due else None
     if turn is None:
         return 0
     try:
-        writer.submit(drop_staged).result()
-        for tag in behind:
-            _fold_tag(writer, tag)
-        writer.submit(lambda transaction: forget(transaction, horizon)).result()
+        if behind:
+            staging = Staging(writer)
+            for tag in behind:
+                _fold_tag(writer, staging, tag)
+            writer.submit(lambda transaction: forget(transaction, horizon)).result()
+            sweep(writer)
+        name_upkeep.keep_up(writer, entries_max)
     finally:
         os.close(turn)
     return len(behind)
 
 
-def _fold_tag(writer: Writer, tag: int) -> None:
+def _fold_tag(writer: Writer, staging: Staging, tag: int) -> None:
     memberships = writer.memberships
     version = memberships.tail()
     covered = memberships.overlaid(tag, version)
     shards = shards_of(covered, SHARD_BITS)
     every = memberships.rows(tag, version)
     inside = every.take(is_member(every["user"] >> SHARD_BITS, shards))
-    fragments = fragments_in([inside], shards)
-    writer.submit(lambda transaction: stage(transaction, tag, fragments)).result()
+    staging.add(tag, fragments_in([inside], shards))
+    staging.finish()
 
     def finish(transaction: Transaction) -> None:
-        swap(transaction, tag, shards, version)
+        swap(transaction, tag, staging.generation, shards, version)
         transaction.raw.execute("UPDATE store SET folds = folds + 1")
 
     writer.submit(finish).result()

@@ -17,20 +17,24 @@ from bitmap_store.sqlite.database import read_connection, write_engine
 from bitmap_store.sqlite.definitions import load_catalog
 from bitmap_store.sqlite.imports import Abandoned, Cancelled, Import
 from bitmap_store.sqlite.memberships import Memberships
+from bitmap_store.sqlite.names import Names
 from bitmap_store.sqlite.writer import Writer
 from bitmap_store.values import JobState
 
 TURN_SECONDS = 0.2
+NICENESS = 10
+"""How far an import stands back for the processes that answer questions."""
 
 
 def main(settings: dict[str, str | int]) -> None:
     """Runs the job that the settings name."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's interrupt is for the parent, which ends us in order
+    os.nice(NICENESS)
     directory, job = Path(str(settings["directory"])), str(settings["job"])
     engine, connection = write_engine(directory), read_connection(directory)
     memberships = Memberships(connection, cache_bytes_max=0)
     clock = Clock(datetime.fromisoformat(str(settings["now"])))
-    writer = Writer(engine, memberships, clock, ZoneInfo(str(settings["timezone"])), load_catalog)
+    writer = Writer(engine, memberships, Names(directory), clock, ZoneInfo(str(settings["timezone"])), load_catalog)
     found = connection.execute("SELECT request FROM job WHERE id = ?", (job,)).fetchone()
     request = jobs.ImportRequest.from_json(found[0])
     turn: int | None = None

@@ -11,32 +11,32 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from bitmap_store.bitmaps import bitmap_of, distinct, ids_of
+from bitmap_store.bitmaps import bitmap_of, ids_of
 from bitmap_store.catalog import Catalog
 from bitmap_store.definitions import TagDefinition
 from bitmap_store.errors import Invalid
 from bitmap_store.files.blocks import PROFILES
 from bitmap_store.files.cells import Cells, Interpreted
 from bitmap_store.files.profiles import ProfileRows, profiles
-from bitmap_store.files.reader import read_blocks
-from bitmap_store.files.repeats import reject_repeats, repeated_rows, settle, taken
+from bitmap_store.files.reader import ahead, read_blocks
+from bitmap_store.files.repeats import reject_repeats, repeated_rows, settle
 from bitmap_store.files.table import WideRows
-from bitmap_store.rows import Rows, in_order, is_member, rows_of
+from bitmap_store.rows import Rows, in_order, is_constant, is_member, rows_of
 from bitmap_store.sqlite import jobs
-from bitmap_store.sqlite.base import SHARD_BITS
+from bitmap_store.sqlite.base import SHARD_BITS, fragments_and_sets
 from bitmap_store.sqlite.definitions import define_tag
+from bitmap_store.sqlite.file_names import FileNames
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.merge import change_of, merged, shards_of, summed
-from bitmap_store.sqlite.names import give_ids, look_up
+from bitmap_store.sqlite.name_upkeep import renew_file
 from bitmap_store.sqlite.routes import route_of, tags_suggested
-from bitmap_store.sqlite.staging import drop_staged, fragments_in, stage, swap
+from bitmap_store.sqlite.staging import Staging, fragments_in, shards_in, swap, sweep
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.values import (
     NEVER,
@@ -50,10 +50,8 @@ from bitmap_store.values import (
     micros,
 )
 
+MICROSECOND = timedelta(microseconds=1)
 PROGRESS_SECONDS = 0.5
-LOCK_POLL_SECONDS = 0.2
-NAMES_CHUNK = 50_000
-REJECTIONS_CHUNK = 50_000
 T = TypeVar("T")
 M = TypeVar("M", bound=Interpreted)
 
@@ -73,7 +71,7 @@ class Staged:
     tag: int
     kind: TagKind
     new: Rows
-    change: Change | None
+    touched: BitMap
     version: int
     shards: NDArray[np.uint32]
 
@@ -98,9 +96,6 @@ class Import:
         self._totals = Totals()
         self._told = 0.0
         self._moment = micros(writer.clock.now())
-        self._dense: dict[str, int] = {}
-        self._linked: dict[str, int] = {}
-        self._refused: dict[str, str] = {}
         self._cells: dict[str, list[Cells]] = {}
         self._users = BitMap()
         self._wide: list[WideRows] = []
@@ -116,19 +111,24 @@ class Import:
             return started
         catalog = self._write(lambda transaction: transaction.catalog)
         entity = catalog.entity(request.entity, argument="entity")
+        names = FileNames(self._writer, entity, request.id_kind)
         if request.kind == "profiles":
-            found = list(self._read_profiles(entity))
-            return self._write(lambda transaction: self._apply_profiles(transaction, entity, found))
+            found = list(self._read_profiles(names))
+            return self._write(lambda transaction: self._apply_profiles(transaction, entity, names, found))
         if request.define:
             catalog = self._define(entity)
-        self._read(entity, catalog)
+        self._read(entity, names, catalog)
+        renew_file(self._writer, entity.id)  # before the flip, so that whoever sees new users finds their names fast
         if self._totals.read == self._totals.rejected and request.mode == "replace":
             raise Invalid("no row of the file can be applied; with mode=replace that would empty every tag it names")
-        staged = list(self._stage_all(entity))
-        return self._write(lambda transaction: self._flip(transaction, entity, staged))
+        staging = Staging(self._writer)
+        staged = list(self._stage_all(entity, staging))
+        staging.finish()
+        result = self._write(lambda transaction: self._flip(transaction, entity, names, staging.generation, staged))
+        sweep(self._writer)
+        return result
 
     def _start(self, transaction: Transaction) -> WriteResult | None:
-        drop_staged(transaction)
         jobs.advance(transaction, self._job, state=JobState.RUNNING, started_at=transaction.moment)
         key = self._request.key
         return transaction.applied(key, self._fingerprint(transaction)) if key else None
@@ -184,52 +184,47 @@ class Import:
 
         return self._write(define)
 
-    def _read(self, entity: EntityKind, catalog: Catalog) -> None:
+    def _read(self, entity: EntityKind, names: FileNames, catalog: Catalog) -> None:
         """Reads the whole file into pieces by tag."""
         request = self._request
         size = max(request.path.stat().st_size, 1)
         route = route_of(request.kind, catalog, entity.key, self._writer.timezone)
-        for block in read_blocks(request.path, request.format, route.shape):
+        for block in ahead(read_blocks(request.path, request.format, route.shape)):
             meant = route.interpret(block)
             self._totals.read += block.rows
             self._reject([*block.rejected, *meant.rejected])
-            names = meant.names.to_pylist()
-            ids = self._resolve(entity, names)
-            numbered = meant.numbered(ids)
-            if self._refused:
-                numbered = self._without_refused(numbered, names)
-                ids = ids[[name not in self._refused for name in names]]
-            self._users |= bitmap_of(ids)
+            ids = names.resolve(meant.names)
+            if (ids < 0).any():
+                meant = self._without_refused(meant, ids < 0, names)
+            numbered = meant.numbered(ids.astype(np.uint32))
+            self._users |= bitmap_of(np.sort(ids[ids >= 0].astype(np.uint32)))
             if request.kind == "table" and request.mode == "replace":  # a column that says nothing empties its tag
                 for key in block.columns.keys() - {"user"}:
                     self._cells.setdefault(key, [])
             if isinstance(numbered, WideRows):
-                self._wide.append(replace(numbered, cells=[]))
+                self._wide.append(numbered)
             for cells in numbered.cells:
                 self._cells.setdefault(cells.tag, []).append(cells)
             self._tell(0.6 * min(1.0, block.bytes_done / size))
 
-    def _without_refused(self, meant: M, names: list[str]) -> M:
+    def _without_refused(self, meant: M, refused: NDArray[np.bool_], names: FileNames) -> M:
         """What a block means, less the rows of users who cannot be named so; those are rejected."""
-        places = {self._dense[name]: name for name in names if name in self._refused}
-        refused = np.array(sorted(places), np.uint32)
         said = [(part.users, part.lines) for part in meant.cells]
         if isinstance(meant, WideRows):
             said.append((meant.users, meant.lines))
         wrong = {
-            int(line): places[int(user)]
+            int(line): int(user)
             for users, lines in said
-            for user, line in zip(users, lines, strict=True)
-            if int(user) in places
+            for user, line in zip(users[refused[users]], lines[refused[users]], strict=True)
         }
-        self._reject([Rejection(line, "CONFLICT", self._refused[name]) for line, name in wrong.items()])
-        cells = [taken(part, ~is_member(part.users, refused)) for part in meant.cells]
+        self._reject(
+            [Rejection(line, "CONFLICT", names.refusal(str(meant.names[user]))) for line, user in wrong.items()]
+        )
+        cells = [part.take(~refused[part.users]) for part in meant.cells]
         if not isinstance(meant, WideRows):
             return replace(meant, cells=cells)
-        kept = ~is_member(meant.users, refused)
-        return replace(
-            meant, cells=cells, users=meant.users[kept], lines=meant.lines[kept], digests=meant.digests[kept]
-        )
+        kept = ~refused[meant.users]
+        return replace(meant, cells=cells, good=np.arange(len(meant.rows.users))[meant.good][kept])
 
     def _settled(self, parts: Sequence[Cells], repeated: Sequence[Rejection]) -> Cells:
         """One tag's cells of the whole file, as they hold in the end."""
@@ -247,10 +242,10 @@ class Import:
         rows = rows_of(len(cells))
         rows["user"] = cells.users
         if cells.values is not None:
-            names = cells.values.dictionary.to_pylist()
+            names = cells.values.names.to_pylist()
             known = self._write(lambda transaction: self._value_ids(transaction, tag, names))
             # An event without a value has the id 0, as in a batch.
-            rows["value"] = np.array([*known, 0])[cells.values.indices.fill_null(len(known)).to_numpy()]
+            rows["value"] = np.array([*known, 0], np.int32)[cells.values.codes]
         for name, column in (
             ("units", cells.units),
             ("count", cells.counts),
@@ -270,49 +265,23 @@ class Import:
             known = transaction.add_values(tag, missing)
         return [known[name] for name in names]
 
-    def _resolve(self, entity: EntityKind, names: list[str]) -> NDArray[np.uint32]:
-        """Dense ids of distinct names. New names get one at once; their users exist from the flip on."""
-        unknown = [name for name in names if name not in self._dense]
-        for start in range(0, len(unknown), NAMES_CHUNK):
-            chunk = unknown[start : start + NAMES_CHUNK]
-            self._dense |= self._write(partial(self._give, entity, chunk))
-        return np.fromiter((self._dense[name] for name in names), np.uint32, len(names))
-
-    def _give(self, entity: EntityKind, names: list[str], transaction: Transaction) -> dict[str, int]:
-        raw, id_kind = transaction.raw, self._request.id_kind
-        found = dict(look_up(raw, entity.id, names, id_kind))
-        missing = [name for name in names if name not in found]
-        if id_kind is not None and missing:
-            taken = dict(look_up(raw, entity.id, missing))
-            for name, dense in taken.items():
-                if transaction.memberships.rows(-entity.id, transaction.current, BitMap([dense])):
-                    self._refused[name] = f"{name!r} is a user id already, and not linked as {id_kind!r}; link it first"
-            found |= taken
-            missing = [name for name in missing if name not in taken]
-            self._linked |= taken
-        given = give_ids(raw, entity.id, missing)
-        if id_kind is not None:
-            self._linked |= given
-        return found | given
-
     # ------------------------------------------------------------ profiles
 
-    def _read_profiles(self, entity: EntityKind) -> Iterable[tuple[ProfileRows, NDArray[np.uint32]]]:
+    def _read_profiles(self, names: FileNames) -> Iterable[tuple[ProfileRows, NDArray[np.int64]]]:
         size = max(self._request.path.stat().st_size, 1)
         for block in read_blocks(self._request.path, self._request.format, PROFILES):
             rows = profiles(block)
             self._totals.read += block.rows
             self._reject([*block.rejected, *rows.rejected])
-            names = rows.users.to_pylist()
-            self._resolve(entity, list(dict.fromkeys(names)))
-            yield rows, np.fromiter((self._dense[name] for name in names), np.uint32, len(names))
+            yield rows, names.resolve(rows.users)
             self._tell(0.8 * min(1.0, block.bytes_done / size))
 
     def _apply_profiles(
         self,
         transaction: Transaction,
         entity: EntityKind,
-        found: Sequence[tuple[ProfileRows, NDArray[np.uint32]]],
+        names: FileNames,
+        found: Sequence[tuple[ProfileRows, NDArray[np.int64]]],
     ) -> WriteResult:
         """Applies all rows in order; a row with an identifier of somebody else's is rejected as a whole."""
         changed = 0
@@ -321,6 +290,9 @@ class Import:
             identifiers = {kind: column.to_pylist() for kind, column in rows.identifiers.items()}
             lines, attributes = rows.lines.tolist(), rows.attributes.to_pylist()
             for i, user in enumerate(dense.tolist()):
+                if user < 0:
+                    self._reject([Rejection(lines[i], "CONFLICT", names.refusal(rows.users[i].as_py()))])
+                    continue
                 linked = [Identifier(kind, column[i]) for kind, column in identifiers.items() if column[i] is not None]
                 taken = next((each for each in linked if transaction.owner(entity, each) not in (None, user)), None)
                 if taken is not None:
@@ -336,21 +308,16 @@ class Import:
                 users.add(user)
                 changed += sum(transaction.link(entity, user, each) for each in linked)
         created = transaction.create(entity, users)
-        self._link(transaction, entity, users)
+        names.link(transaction, users)
         return self._finish(transaction, changed, created)
-
-    def _link(self, transaction: Transaction, entity: EntityKind, users: BitMap) -> None:
-        """Links the identifiers by which new users were named."""
-        for value, dense in self._linked.items():
-            if dense in users:
-                transaction.link(entity, dense, Identifier(str(self._request.id_kind), value))
 
     # ------------------------------------------------------------ staging
 
-    def _stage_all(self, entity: EntityKind) -> Iterable[Staged]:
+    def _stage_all(self, entity: EntityKind, staging: Staging) -> Iterable[Staged]:
         catalog = self._write(lambda transaction: transaction.catalog)
         source = self._write(lambda transaction: transaction.source_id(self._source()))
         repeated = repeated_rows(self._wide) if self._wide else []
+        self._wide.clear()
         self._reject(repeated)
         done, total = 0, len(self._cells) + 1
         while self._cells:
@@ -358,81 +325,88 @@ class Import:
             tag = catalog.tag(key)
             rows = self._rows(tag, parts, repeated)
             rows["source"] = source
-            yield self._stage(tag.id, tag.kind, rows, tag)
+            yield self._stage(staging, tag.id, tag.kind, rows, tag)
             done += 1
             self._tell(0.6 + 0.35 * done / total)
         everyone = rows_of(len(self._users))
         everyone["user"] = ids_of(self._users)
-        yield self._stage(-entity.id, TagKind.FLAG, everyone, None)
+        yield self._stage(staging, -entity.id, TagKind.FLAG, everyone, None)
 
     def _source(self) -> str:
         return self._request.source or self._request.title or f"import {self._job}"
 
-    def _stage(self, tag_id: int, kind: TagKind, rows: Rows, tag: Tag | None) -> Staged:
+    def _stage(self, staging: Staging, tag_id: int, kind: TagKind, rows: Rows, tag: Tag | None) -> Staged:
         """Writes the fragments of a tag as they will be, and remembers what that changes."""
         memberships, moment = self._writer.memberships, self._moment
         version = memberships.tail()
         rows["since"] = moment
         if tag is not None and tag.valid_for is not None:
-            open_ended = rows["expires"] == NEVER
-            start = rows["last"][open_ended] if kind is TagKind.EVENT else moment
-            rows.put("expires", open_ended, start + tag.valid_for // timedelta(microseconds=1))
+            _end(rows, tag.valid_for // MICROSECOND, None if kind is TagKind.EVENT else moment)
         new = summed(rows) if kind is TagKind.EVENT else in_order(rows)
         every = memberships.rows(tag_id, version)
-        users = self._considered(every, new)
-        before = every.take(is_member(every["user"], users))
+        behind = memberships.overlaid(tag_id, version)
+        if not len(every) and not behind:
+            touched = BitMap()
+            fragments = []
+            for fragment, users in fragments_and_sets(new):
+                fragments.append(fragment)
+                touched |= users
+            staging.add(tag_id, fragments, Change(touched, every, None) if touched else None)
+            return Staged(tag_id, kind, new, touched, version, shards_in(fragments))
+        considered = self._considered(every, new)
+        inside = is_member(every["user"], ids_of(considered))
+        before = every if inside.all() else every.take(inside)
         after = merged(kind, before, new, moment, self._request.mode == "replace" and tag is not None)
-        behind = shards_of(memberships.overlaid(tag_id, version), SHARD_BITS)
-        shards = np.union1d(distinct(users >> SHARD_BITS), behind)
-        fragments = fragments_in([every.take(~is_member(every["user"], users)), after], shards)
-        self._write(lambda transaction: stage(transaction, tag_id, fragments))
-        return Staged(tag_id, kind, new, change_of(before, after), version, shards)
+        shards = shards_of(considered | behind, SHARD_BITS)
+        change = change_of(before, after)
+        staging.add(tag_id, fragments_in([every.take(~inside), after], shards), change)
+        return Staged(tag_id, kind, new, BitMap() if change is None else change.touched, version, shards)
 
-    def _considered(self, every: Rows, new: Rows) -> NDArray[np.uint32]:
+    def _considered(self, every: Rows, new: Rows) -> BitMap:
         """The users whose rows the import decides: those of the file, or with mode=replace all who have any."""
-        users = distinct(new["user"])
+        users = bitmap_of(new["user"])
         if self._request.mode == "replace":
-            users = distinct(np.concatenate([users, every["user"]]))
+            users |= bitmap_of(every["user"])
         return users
 
     # ------------------------------------------------------------ the flip
 
-    def _flip(self, transaction: Transaction, entity: EntityKind, staged: Sequence[Staged]) -> WriteResult:
+    def _flip(
+        self,
+        transaction: Transaction,
+        entity: EntityKind,
+        names: FileNames,
+        generation: int,
+        staged: Sequence[Staged],
+    ) -> WriteResult:
         changed = created = 0
         for part in staged:
-            touched, late = self._flip_tag(transaction, part)
+            touched = self._flip_tag(transaction, generation, part)
             if part.tag == -entity.id:
                 created = touched
             else:
                 changed += touched
-            if late is not None:
-                transaction.record(part.tag, late)
-        self._link(transaction, entity, self._users)
+        names.link(transaction, self._users)
         return self._finish(transaction, changed, created)
 
-    def _flip_tag(self, transaction: Transaction, part: Staged) -> tuple[int, Change | None]:
-        """Swaps the fragments of a tag; how many users changed, and the change of those written meanwhile."""
+    def _flip_tag(self, transaction: Transaction, generation: int, part: Staged) -> int:
+        """Swaps the fragments of a tag; how many users changed. Users written meanwhile are worked out again."""
         memberships = transaction.memberships
         replace = self._request.mode == "replace" and part.tag > 0
         late = memberships.touched_since(part.tag, part.version)
-        if not replace:
+        if late and not replace:
             late &= bitmap_of(part.new["user"])
-        late_change: Change | None = None
+        change: Change | None = None
         if late:
-            users = ids_of(late)
             before = memberships.rows(part.tag, transaction.current, late)
-            new = part.new.take(is_member(part.new["user"], users))
-            late_change = change_of(before, merged(part.kind, before, new, transaction.moment, replace))
-        swap(transaction, part.tag, part.shards, part.version)
-        touched = 0
-        if part.change is not None:
-            early = part.change.touched - late
-            if early:
-                before = part.change.before
-                before = before.take(is_member(before["user"], ids_of(early)))
-                transaction.record(part.tag, Change(early, before, None))
-                touched += len(early)
-        return touched + (len(late_change.touched) if late_change else 0), late_change
+            change = change_of(before, merged(part.kind, before, part.new.of(late), transaction.moment, replace))
+        swap(transaction, part.tag, generation, part.shards, part.version)
+        early = part.touched - late
+        if early:
+            transaction.record_flip(part.tag, generation, late & part.touched)
+        if change is not None:
+            transaction.record(part.tag, change)
+        return len(early) + (0 if change is None else len(change.touched))
 
     def _finish(self, transaction: Transaction, changed: int, created: int) -> WriteResult:
         totals = self._totals
@@ -452,3 +426,12 @@ class Import:
         totals.waiting = []
         jobs.end(transaction, self._job, JobState.DONE)
         return result
+
+
+def _end(rows: Rows, span: int, start: int | None) -> None:
+    """Lets rows without an end have one, `span` microseconds after a moment; None: after their own."""
+    if start is not None and is_constant(rows["expires"]) and (rows["expires"][:1] == NEVER).all():
+        rows["expires"] = start + span
+        return
+    open_ended = rows["expires"] == NEVER
+    rows.put("expires", open_ended, span + (rows["last"][open_ended] if start is None else start))

@@ -17,8 +17,11 @@ from bitmap_store.values import NEVER
 LAYER_ROWS_MAX = 1 << 17
 """Layers of more rows are not merged any more, so that nobody waits for one that long."""
 
+FEW_USERS = 8
+"""So many users are looked for one by one."""
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Change:
     """What one version did to one tag: the users touched, their rows before and after (None: the base has them)."""
 
@@ -27,7 +30,7 @@ class Change:
     after: Rows | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Layer:
     """The users whom versions up to `until` touched, and all their rows of the tag after the last of these."""
 
@@ -49,6 +52,13 @@ def merged(layers: Sequence[Layer]) -> Layer:
     older, newer = merged(layers[:middle]), merged(layers[middle:])
     rows = in_order(joined([older.rows.without(newer.touched), newer.rows]))
     return Layer(newer.until, older.touched | newer.touched, rows)
+
+
+def taken_back(changes: Sequence[Change], version: int) -> Layer:
+    """What takes these changes back to a version before them: of two that touch a user the earlier one counts."""
+    if not changes:
+        return Layer(version, BitMap(), Rows.from_tuples([]))
+    return merged([Layer(version, change.touched, change.before) for change in reversed(changes)])
 
 
 def grown(layers: Sequence[Layer], fresh: Layer) -> tuple[Layer, ...]:
@@ -73,7 +83,7 @@ def rows_in(newest_first: Iterable[Layer], users: BitMap) -> tuple[list[Rows], B
             break
         found = left & layer.touched
         if found:
-            parts.append(layer.rows.of(found))
+            parts.append(layer.rows.of_few(found) if len(found) <= FEW_USERS else layer.rows.of(found))
             left = left - found
     return parts, left
 

@@ -7,7 +7,7 @@ serves any version; a tag's base is loaded when it is first asked for, with the 
 
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,14 +21,12 @@ from bitmap_store.plan import ANY_SPAN, Reading, Tagged, Universe
 from bitmap_store.rows import Rows, decode, in_order, joined
 from bitmap_store.sqlite.base import Leaf, TagBase
 from bitmap_store.sqlite.bases import Bases
-from bitmap_store.sqlite.layers import Change, Layer, covered, grown, members_in, merged, rows_in
+from bitmap_store.sqlite.layers import FEW_USERS, Change, Layer, covered, grown, members_in, merged, rows_in, taken_back
 from bitmap_store.sqlite.leaves import KnownLeaf, LeafCache
+from bitmap_store.sqlite.moves import Moves
 
 TAIL_MAX = 64
 """Changes of a tag that readings look at one by one; more are made into a layer."""
-
-FEW_USERS = 8
-"""So many users are looked for in the tail one by one."""
 
 
 class _Forgotten(Exception):
@@ -107,8 +105,9 @@ class Memberships:
         self._connection = connection
         self._tags: dict[int, TagState] = {}
         self._provisional: dict[int, set[int]] = {}
+        self._moves = Moves()
         self._cache = LeafCache(cache_bytes_max)
-        self._bases = Bases(connection, cache_bytes_max, files)
+        self.bases = Bases(connection, cache_bytes_max, files)
 
     # ------------------------------------------------------------ the log
 
@@ -129,14 +128,17 @@ class Memberships:
             state = self._tags.get(tag)
             if state is not None and state.standing is not None and state.standing.base.stamp != stamp:
                 state.standing = None
+                self._moves.add(tag)
 
     def look_for_files(self) -> None:
         """Lets go of bases in memory for which there is a file by now; the next reading maps that."""
         with self.lock:
             for tag, state in self._tags.items():
                 base = None if state.standing is None else state.standing.base
-                if base is not None and base.private_bytes and self._bases.is_mappable(tag, base.stamp):
+                if base is not None and base.private_bytes and self.bases.is_mappable(tag, base.stamp):
                     state.standing = None
+                    self._moves.add(tag)
+        self.bases.look_again()
 
     def _read_log(self, version: int) -> None:
         """Learns of the changes up to a version; of tags that were never asked for the file keeps them."""
@@ -145,6 +147,7 @@ class Memberships:
             (self.version, version),
         )
         for id_, made, tag, in_base in rows:
+            self._moves.add(tag)
             state = self._tags.get(tag)
             if state is None:
                 continue
@@ -155,12 +158,40 @@ class Memberships:
         self._provisional = {made: tags for made, tags in self._provisional.items() if made > version}
         self.version = version
 
+    def committed(self, version: int) -> None:
+        """Learns that what was proposed up to a version is in the file; the other versions up to it are known."""
+        with self.lock:
+            if version > self.version:
+                for tag in {tag for tags in self._provisional.values() for tag in tags}:
+                    self._moves.add(tag)
+                    state = self._tags[tag]
+                    fresh = state.entries[bisect_right(state.entries, self.version, key=_version_of) :]
+                    if any(entry.in_base for entry in fresh):
+                        state.standing = None  # the base in the file has moved on
+                self._provisional = {}
+                self.version = version
+
+    def moved_since(self, moves: int) -> tuple[int, int, list[int]]:
+        """The version that is known, how many moves of tags there were, and those that moved after the first `moves`.
+
+        A tag moves when what `over_bases` says of it at the newest version may become something else.
+        """
+        with self.lock:
+            return self.version, self._moves.count, self._moves.since(moves)
+
     def propose(self, tag: int, version: int, change: Change, id_: int) -> None:
         """Adds the change of a version that is being written; readings of earlier versions do not see it."""
         with self.lock:
             self._standing(tag)
             self._provisional.setdefault(version, set()).add(tag)
             self._tags[tag].entries.append(LogEntry(version, change.after is None, id_, change))
+
+    def propose_flip(self, tag: int, version: int, id_: int) -> None:
+        """Adds that a version that is being written moves the base of a tag; the file says what that changes."""
+        with self.lock:
+            if tag in self._tags:
+                self._provisional.setdefault(version, set()).add(tag)
+                self._tags[tag].entries.append(LogEntry(version, True, id_))
 
     def withdraw(self, version: int) -> None:
         """Takes back what was proposed from `version` on, because it is not committed."""
@@ -193,15 +224,24 @@ class Memberships:
         """Id, version and change of what the file says of a tag in versions after..until, the first not included."""
         with self.lock:
             rows = self._connection.execute(
-                "SELECT id, version, checksum, touched, before, after FROM change "
-                "WHERE tag_id = ? AND version > ? AND version <= ? ORDER BY id",
+                "SELECT id, version, change.checksum, change.touched, change.before, after, change.generation, "
+                "staged.checksum, staged.touched, staged.before "
+                "FROM change LEFT JOIN staged_change AS staged "
+                "ON staged.tag_id = change.tag_id AND staged.generation = change.generation "
+                "WHERE change.tag_id = ? AND version > ? AND version <= ? ORDER BY id",
                 (tag, after, until),
             ).fetchall()
         found = []
-        for id_, version, kept, touched, before, rest in rows:
-            if checksum(touched, before, rest or b"") != kept:
+        for id_, version, kept, touched, before, rest, generation, *staged in rows:
+            intact = checksum(touched, before, rest or b"") == kept
+            if generation is not None:
+                intact &= staged[0] is not None and checksum(*staged[1:]) == staged[0]
+            if not intact:
                 raise Damaged(f"the log entry of version {version} does not match its checksum; restore a backup")
             change = Change(unpacked(touched), decode(before), None if rest is None else decode(rest))
+            if generation is not None:  # of an import, without whom others wrote while it was staged
+                late = change.touched
+                change = Change(unpacked(staged[1]) - late, decode(staged[2]).without(late), None)
             found.append((id_, version, change))
         return found
 
@@ -222,7 +262,7 @@ class Memberships:
         standing = None if state is None else state.standing
         if standing is None:
             return self._load(tag)
-        self._bases.used(tag, standing.base)
+        self.bases.used(tag, standing.base)
         return standing
 
     @contextmanager
@@ -241,15 +281,16 @@ class Memberships:
     def _load(self, tag: int) -> Standing:
         """Takes the base of a tag, together with the log that belongs to it."""
         with self.lock:
-            _, stamp = self._bases.stamp(tag)
-        base = self._bases.mapped(tag, stamp)  # which may take a while, and holds nobody else back
+            _, stamp = self.bases.stamp(tag)
+        base = self.bases.mapped(tag, stamp)  # which may take a while, and holds nobody else back
         with self._snapshot():
-            _, now = self._bases.stamp(tag)
+            _, now = self.bases.stamp(tag)
             if now != stamp:  # swapped meanwhile
-                base = self._bases.mapped(tag, now)
+                base = self.bases.mapped(tag, now)
             if base is None:
-                base = self._bases.read(tag)
-            for other in self._bases.admit(tag, base):
+                base = self.bases.read(tag)
+            self._moves.add(tag)
+            for other in self.bases.admit(tag, base):
                 self._tags[other].standing = None
             state = self._tags.get(tag)
             if state is None:
@@ -311,11 +352,14 @@ class Memberships:
 
     def _layers(self, tag: int, standing: Standing, version: int) -> tuple[list[Layer], bool]:
         """What is to be said instead of the base at a version, newest first; whether all of it was written since."""
-        undone = [entry for entry in standing.flips if entry.version > version]
-        flips = [taken_back(self._changes(tag, undone), version)] if undone else []
+        count = standing.count_until(version)
+        flips: list[Layer] = []
+        if standing.flips and standing.flips[-1].version > version:
+            # Of users that were written while an import was at work the base has what only their entries put right.
+            undone = standing.entries[count : standing.count_until(standing.flips[-1].version)]
+            flips.append(taken_back(self._changes(tag, undone), version))
         if version < standing.floor:
             return [merged([*flips, self._taken_back(tag, version, standing.base.version)])], False
-        count = standing.count_until(version)
         if count - standing.tail > self._tail_max:
             standing = self._sealed(tag, standing)
         if count < standing.tail:
@@ -424,6 +468,11 @@ class Memberships:
 
     def rows(self, tag: int, version: int, users: BitMap | None = None) -> Rows:
         """The rows of these users (or of all) at a version, expired ones included, in canonical order."""
+        if users is not None and len(users) <= FEW_USERS:
+            parts, left, standing = self._few(tag, version, users)
+            if left:
+                parts.append(standing.base.rows(left))
+            return in_order(joined(parts))
         standing, layers, _ = self._at(tag, version)
         if users is None:
             touched = covered(layers)
@@ -434,18 +483,56 @@ class Memberships:
             parts.append(standing.base.rows(left))
         return in_order(joined(parts))
 
+    def over_bases(self, tags: Iterable[int], version: int) -> Iterator[tuple[TagBase, list[Layer]]]:
+        """Of each tag its base and the layers over it at a version, newest first."""
+        for tag in tags:
+            state = self._tags.get(tag)
+            standing = None if state is None else state.standing
+            if standing is not None and not standing.entries and version >= standing.floor:
+                yield standing.base, []  # most tags of a store that is mostly read
+            else:
+                standing, layers, _ = self._at(tag, version)
+                yield standing.base, layers
+
     def holders(self, tag: int, version: int, users: BitMap) -> BitMap:
         """Those of the users who have any row of a tag at a version, be it an expired one."""
-        standing, layers, _ = self._at(tag, version)
-        parts, left = rows_in(layers, users)
+        parts, left, standing = self._few(tag, version, users)
         found = BitMap([user for part in parts for user in part["user"].tolist()])
-        for value in standing.base.values.values():
-            found |= left & value.users
+        if left:
+            for value in standing.base.values.values():
+                found |= left & value.users
         return found
+
+    def _few(self, tag: int, version: int, users: BitMap) -> tuple[list[Rows], BitMap, Standing]:
+        """The rows of users that were written since the base, and the users who were not. For a writer, who asks
+        for few users of the newest version, each entry of the tail costs a look."""
+        standing = self._standing(tag)
+        entries = standing.entries
+        if len(entries) - standing.tail > self._tail_max:
+            standing = self._sealed(tag, standing)
+        tail = [entry.change for entry in reversed(entries[standing.tail :])]
+        newest = (entries[-1].version if entries else standing.floor) <= version
+        if len(users) > FEW_USERS or not newest or standing.flips or None in tail:
+            standing, layers, _ = self._at(tag, version)
+            return *rows_in(layers, users), standing
+        parts: list[Rows] = []
+        left = BitMap()
+        for user in users:
+            for change in tail:
+                if change is not None and change.after is not None and user in change.touched:
+                    parts.append(change.after.of_few(BitMap([user])))
+                    break
+            else:
+                left.add(user)
+        if left and standing.layers:
+            older, left = rows_in(reversed(standing.layers), left)
+            parts += older
+        return parts, left, standing
 
     def touched_since(self, tag: int, version: int) -> BitMap:
         """The users whose rows of a tag changed after `version`, those of the version that is being written too."""
-        entries = self._standing(tag).entries
+        state = self._tags.get(tag)
+        entries = self._standing(tag).entries if state is None else state.entries
         later = entries[bisect_right(entries, version, key=_version_of) :]
         earlier = self._read(tag, version, later[0].version - 1 if later else self.version)
         changes = [change for _, _, change in earlier] + self._changes(tag, later)
@@ -454,13 +541,6 @@ class Memberships:
     def overlaid(self, tag: int, version: int) -> BitMap:
         """The users whose rows of a tag are not in its base as they are at a version."""
         return covered(self._at(tag, version)[1])
-
-
-def taken_back(changes: Sequence[Change], version: int) -> Layer:
-    """What takes these changes back to a version before them: of two that touch a user the earlier one counts."""
-    if not changes:
-        return Layer(version, BitMap(), Rows.from_tuples([]))
-    return merged([Layer(version, change.touched, change.before) for change in reversed(changes)])
 
 
 def _held_by(base: TagBase, node: Leaf, moment: int) -> bool:

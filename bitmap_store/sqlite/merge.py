@@ -3,13 +3,15 @@
 The same meaning as assigning row by row (`changes.py`), as array operations; tests hold the two together.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from bitmap_store.bitmaps import bitmap_of, distinct, ids_of
 from bitmap_store.errors import Invalid
-from bitmap_store.rows import FACTS, Rows, in_order, is_member, joined
+from bitmap_store.rows import FACTS, Rows, ascend, in_order, is_constant, is_member, joined
 from bitmap_store.sqlite.changes import COUNT_MAX
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.values import TagKind
@@ -35,7 +37,7 @@ def merged(kind: TagKind, before: Rows, new: Rows, moment: int, replace: bool) -
         kept = np.ones(len(alive), bool)
         kept[pairs_old] = False
     else:
-        kept = ~is_member(alive["user"], distinct(new["user"]))
+        kept = ~is_member(alive["user"], new["user"])
     return in_order(joined([alive.take(kept), new]))
 
 
@@ -51,14 +53,38 @@ def _added(new: Rows, alive: Rows, pairs_new: NDArray[np.intp], pairs_old: NDArr
 
 def _same_keys(a: Rows, b: Rows) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The places in two ordered arrays of rows that have the same user, value and units."""
+    if is_constant(a["units"]) and is_constant(b["units"]):
+        at_a, at_b = _same(_pairs(a), _pairs(b))
+        same = a["units"][at_a] == b["units"][at_b]
+        return at_a[same], at_b[same]
+    if ascend(a["user"]) and ascend(b["user"]):
+        at_a, at_b = _same(a["user"], b["user"])
+        same = (a["value"][at_a] == b["value"][at_b]) & (a["units"][at_a] == b["units"][at_b])
+        return at_a[same], at_b[same]
     users = np.concatenate([a["user"], b["user"]])
     values = np.concatenate([a["value"], b["value"]])
     units = np.concatenate([a["units"], b["units"]])
     order = np.lexsort((units, values, users))  # stable: of a pair, a's row comes first
     users, values, units = users[order], values[order], units[order]
-    same = (users[1:] == users[:-1]) & (values[1:] == values[:-1]) & (units[1:] == units[:-1])
-    first = np.flatnonzero(same)
+    equal = (users[1:] == users[:-1]) & (values[1:] == values[:-1]) & (units[1:] == units[:-1])
+    first = np.flatnonzero(equal)
     return order[first], order[first + 1] - len(a)
+
+
+def _pairs(rows: Rows) -> NDArray[np.uint64]:
+    """User and value of each row in one integer."""
+    pairs = rows["user"].astype(np.uint64) << np.uint64(32)
+    pairs |= rows["value"].view(np.uint32)
+    return pairs
+
+
+def _same(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The places in two ascending arrays that have the same number."""
+    if not len(a):
+        return np.empty(0, np.intp), np.empty(0, np.intp)
+    at = np.searchsorted(a, b)
+    found = np.flatnonzero(a[np.minimum(at, len(a) - 1)] == b)
+    return at[found], found
 
 
 def change_of(before: Rows, after: Rows) -> Change | None:
@@ -103,4 +129,4 @@ def summed(rows: Rows) -> Rows:
 
 def shards_of(users: BitMap, shard_bits: int) -> NDArray[np.uint32]:
     """The shards that the users lie in."""
-    return distinct(ids_of(users) >> shard_bits)
+    return np.unique(ids_of(users) >> shard_bits)

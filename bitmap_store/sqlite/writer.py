@@ -4,13 +4,15 @@ A batch that fails takes back its own savepoint and none of the others. What is 
 in the next reading of every process.
 """
 
+import asyncio
 import hashlib
 import json
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 from zoneinfo import ZoneInfo
@@ -19,15 +21,18 @@ from pyroaring import BitMap
 from sqlalchemy import Connection, Engine
 from sqlmodel import Session
 
-from bitmap_store.bitmaps import checksum, ids_of, packed
+from bitmap_store.bitmaps import ids_of
 from bitmap_store.catalog import Catalog, ValueTable
 from bitmap_store.clock import Clock
 from bitmap_store.errors import Conflict, Invalid, NotFound, TagroarError, Unavailable
-from bitmap_store.rows import encode, rows_of
-from bitmap_store.sqlite.changes import TagEditor, check_user, users_of, with_source
+from bitmap_store.rows import rows_of
+from bitmap_store.sqlite.changes import TagEditor, check_user, users_of
+from bitmap_store.sqlite.identifiers import owners
+from bitmap_store.sqlite.journal import NOTHING, Journal
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.memberships import Memberships
-from bitmap_store.sqlite.names import give_ids, look_up
+from bitmap_store.sqlite.names import Names
+from bitmap_store.sqlite.naming import Naming
 from bitmap_store.values import (
     Assign,
     Batch,
@@ -49,10 +54,13 @@ ATTRIBUTE_BYTES_MAX = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A function to run in a write transaction, and where its result goes."""
+    """What is to be done in a write transaction, and where its result goes."""
 
-    run: Callable[["Transaction"], Any]
-    result: "Future[Any]"
+    run: "Batch | Callable[[Transaction], Any]"
+    result: "Future[Any] | asyncio.Future[Any]"
+
+
+Outcome = tuple[Work, Any, BaseException | None]
 
 
 class Writer:
@@ -62,17 +70,19 @@ class Writer:
         self,
         engine: Engine,
         memberships: Memberships,
+        names: Names,
         clock: Clock,
         timezone: ZoneInfo,
         load_catalog: Callable[[sqlite3.Connection], Catalog],
     ) -> None:
         self._engine = engine
         self.memberships = memberships
+        self.names = names
         self.clock = clock
         self.timezone = timezone
         self.load_catalog = load_catalog
         self.catalog = Catalog(version=-1)
-        self._waiting: queue.Queue[Work | None] = queue.Queue(QUEUE_MAX)
+        self._waiting: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="tagroar-writer", daemon=True)
@@ -81,15 +91,22 @@ class Writer:
     def submit(self, run: Callable[["Transaction"], T]) -> "Future[T]":
         """Runs a function in the next transaction; the future has its result once that is on disk."""
         result: Future[T] = Future()
-        work = Work(run, result)
+        self._put(Work(run, result))
+        return result
+
+    def soon(self, run: "Batch | Callable[[Transaction], Any]") -> "asyncio.Future[Any]":
+        """The same for a coroutine, and for a batch. Whoever stops waiting does not stop the write."""
+        result = asyncio.get_running_loop().create_future()
+        self._put(Work(run, result))
+        return result
+
+    def _put(self, work: Work) -> None:
         with self._gate:
             if self._closed:
                 raise Unavailable("the store is closing and takes no more writes")
-            try:
-                self._waiting.put_nowait(work)
-            except queue.Full:
-                raise Unavailable("too many writes are waiting; try again in a moment") from None
-        return result
+            if self._waiting.qsize() >= QUEUE_MAX:
+                raise Unavailable("too many writes are waiting; try again in a moment")
+            self._waiting.put(work)
 
     def close(self) -> None:
         """Finishes what waits, then ends the thread; nothing is taken any more."""
@@ -101,41 +118,42 @@ class Writer:
     def _run(self) -> None:
         while (work := self._waiting.get()) is not None:
             group = [work]
-            while len(group) < GROUP_MAX:
-                try:
-                    following = self._waiting.get_nowait()
-                except queue.Empty:
-                    break
+            while len(group) < GROUP_MAX and not self._waiting.empty():
+                following = self._waiting.get()
                 if following is None:
                     self._waiting.put(None)
                     break
                 group.append(following)
-            self._commit(group)
+            settle(self._commit(group))
 
-    def _commit(self, group: list[Work]) -> None:
+    def _commit(self, group: list[Work]) -> list[Outcome]:
         """Runs a group in one transaction. Whatever fails, no caller waits for ever and no reading is wrong."""
-        outcomes: list[tuple[Work, Any, BaseException | None]] = []
-        first: int | None = None
+        journal: Journal | None = None
         try:
-            with self._engine.begin() as connection:
+            with self._engine.connect() as connection, connection.begin() as transaction:
                 raw = cast(sqlite3.Connection, connection.connection.driver_connection)
-                self._refresh(raw)
-                first = self.memberships.version + 1
-                outcomes.extend(self._attempt(work, connection, raw) for work in group)
+                try:
+                    self._refresh(raw)
+                    journal = Journal(raw, self.memberships)
+                    naming = Naming(self.names, raw)
+                    outcomes = [self._attempt(work, connection, raw, journal, naming) for work in group]
+                    journal.write()
+                    naming.write()
+                    transaction.commit()
+                except BaseException:
+                    if journal is not None:  # before anybody else can make these versions
+                        journal.withdraw(NOTHING)
+                    raw.rollback()
+                    raise
+            self.memberships.committed(journal.version)
+            with suppress(MemoryError):  # what was committed can be read again
+                naming.publish()
+            return outcomes
         except BaseException as error:
-            if first is not None:
-                self.memberships.withdraw(first)
             self.catalog = Catalog(version=-1)
             failure = error if isinstance(error, TagroarError) else Unavailable("the write could not be stored")
             failure.__cause__ = error
-            for work in group:
-                work.result.set_exception(failure)
-            return
-        for work, value, problem in outcomes:
-            if problem is None:
-                work.result.set_result(value)
-            else:
-                work.result.set_exception(problem)
+            return [(work, None, failure) for work in group]
 
     def _refresh(self, raw: sqlite3.Connection) -> None:
         self.memberships.tail()
@@ -144,39 +162,72 @@ class Writer:
             self.catalog = self.load_catalog(raw)
 
     def _attempt(
-        self, work: Work, connection: Connection, raw: sqlite3.Connection
-    ) -> tuple[Work, Any, BaseException | None]:
+        self, work: Work, connection: Connection, raw: sqlite3.Connection, journal: Journal, naming: Naming
+    ) -> Outcome:
         raw.execute("SAVEPOINT batch")
-        transaction = Transaction(self, connection, raw)
+        mark, names = journal.mark(), naming.mark()
+        transaction = Transaction(self, connection, raw, journal, naming)
         try:
-            value = work.run(transaction)
+            if isinstance(work.run, Batch):
+                value: Any = transaction.apply(work.run)
+            else:
+                journal.write()  # whatever it asks of the file
+                value = work.run(transaction)
+                journal.write()
             raw.execute("RELEASE batch")
             return work, value, None
         except BaseException as error:
             raw.execute("ROLLBACK TO batch")
             raw.execute("RELEASE batch")
-            if transaction.version is not None:
-                self.memberships.withdraw(transaction.version)
+            journal.withdraw(mark)
+            naming.withdraw(names)
             (catalog,) = raw.execute("SELECT catalog FROM store").fetchone()
             if catalog != self.catalog.version:
                 self.catalog = self.load_catalog(raw)
             return work, None, error
 
 
+def settle(outcomes: Sequence[Outcome]) -> None:
+    """Gives the results to whoever waits: each event loop is woken once."""
+    awaited: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
+    for outcome in outcomes:
+        work, value, problem = outcome
+        if isinstance(work.result, asyncio.Future):
+            awaited.setdefault(work.result.get_loop(), []).append(outcome)
+        elif problem is None:
+            work.result.set_result(value)
+        else:
+            work.result.set_exception(problem)
+    for loop, found in awaited.items():
+        with suppress(RuntimeError):  # the loop was closed, so nobody waits
+            loop.call_soon_threadsafe(_settle, found)
+
+
+def _settle(outcomes: Sequence[Outcome]) -> None:
+    for work, value, problem in outcomes:
+        if not work.result.done():
+            if problem is None:
+                work.result.set_result(value)
+            else:
+                work.result.set_exception(problem)
+
+
 class Transaction:
     """What may be done inside a write: one batch, one definition, one flip. Gives versions and ids."""
 
-    def __init__(self, writer: Writer, connection: Connection, raw: sqlite3.Connection) -> None:
+    def __init__(
+        self, writer: Writer, connection: Connection, raw: sqlite3.Connection, journal: Journal, naming: Naming
+    ) -> None:
         self._writer = writer
         self.connection = connection
         self.raw = raw
+        self.journal = journal
+        self.naming = naming
         self.memberships = writer.memberships
         self.version: int | None = None
         self._sources: dict[str, int] = {}
-        (self._last,) = raw.execute("SELECT version FROM store").fetchone()
-        last_moment = raw.execute("SELECT max(moment) FROM version").fetchone()[0]
         # Moments never go back, whatever the clocks of several processes say.
-        self.moment = max(micros(writer.clock.now()), (last_moment or 0) + 1)
+        self.moment = max(micros(writer.clock.now()), journal.moment + 1)
 
     @property
     def catalog(self) -> Catalog:
@@ -186,7 +237,7 @@ class Transaction:
     @property
     def current(self) -> int:
         """The version that reading inside this transaction sees."""
-        return self._last if self.version is None else self.version
+        return self.journal.version
 
     def session(self) -> Session:
         """A session on this transaction; what it flushes is committed or taken back with the rest."""
@@ -195,9 +246,7 @@ class Transaction:
     def next_version(self) -> int:
         """The version that this transaction makes; the first call makes it."""
         if self.version is None:
-            self.version = self._last + 1
-            self.raw.execute("INSERT INTO version (version, moment) VALUES (?, ?)", (self.version, self.moment))
-            self.raw.execute("UPDATE store SET version = ?", (self.version,))
+            self.version = self.journal.next_version(self.moment)
         return self.version
 
     def catalog_changed(self) -> Catalog:
@@ -208,15 +257,16 @@ class Transaction:
 
     def record(self, tag: int, change: Change) -> None:
         """Writes the change of one tag to the log."""
-        version = self.next_version()
-        touched, before = packed(change.touched), encode(change.before)
-        after = None if change.after is None else encode(change.after)
-        cursor = self.raw.execute(
-            "INSERT INTO change (version, tag_id, checksum, touched, before, after) VALUES (?, ?, ?, ?, ?, ?)",
-            (version, tag, checksum(touched, before, after or b""), touched, before, after),
-        )
-        assert cursor.lastrowid is not None
-        self.memberships.propose(tag, version, change, cursor.lastrowid)
+        self.next_version()
+        self.journal.record(tag, change)
+
+    def record_flip(self, tag: int, generation: int, late: BitMap) -> None:
+        """Writes to the log that staged fragments of a tag have come to hold.
+
+        What that changed is staged too, and counts except for the users who were written meanwhile.
+        """
+        self.next_version()
+        self.journal.record_flip(tag, generation, late)
 
     def source_id(self, name: str | None) -> int:
         """The id of a source, given when it is first named; 0 is none."""
@@ -291,27 +341,32 @@ class Transaction:
     def users(self, entity: EntityKind, names: list[str], id_kind: str | None) -> dict[str, int]:
         """The dense id of each name; unknown names get one. By identifier a new user has the identifier's
         own text as its user id."""
-        found = dict(look_up(self.raw, entity.id, names, id_kind))
+        found = self.known(entity, names, id_kind)
         missing = [name for name in names if name not in found]
         if not missing:
             return found
         for name in missing:
             check_user(name)
         if id_kind is None:
-            return found | give_ids(self.raw, entity.id, missing)
-        taken = dict(look_up(self.raw, entity.id, missing))
+            return found | self.naming.give(entity.id, missing)
+        taken = self.known(entity, missing)
         if taken:
             name = next(iter(taken))
             raise Conflict(f"{name!r} is a user id already, and not linked as {id_kind!r}; link it first")
-        given = give_ids(self.raw, entity.id, missing)
+        given = self.naming.give(entity.id, missing)
         for name, dense in given.items():
             self.link(entity, dense, Identifier(id_kind, name))
         return found | given
 
+    def known(self, entity: EntityKind, names: list[str], id_kind: str | None = None) -> dict[str, int]:
+        """The dense id of each name that has one, by an identifier of a kind if one is given."""
+        if id_kind is None:
+            return self.naming.dense_of(entity.id, names)
+        return owners(self.raw, entity.id, names, id_kind)
+
     def create(self, entity: EntityKind, users: BitMap) -> int:
         """Makes these users exist, if they do not; how many are new."""
-        there = self.memberships.rows(-entity.id, self.current, users)
-        fresh = users - BitMap(there["user"].tolist())
+        fresh = users - self.memberships.holders(-entity.id, self.current, users)
         if fresh:
             rows = rows_of(len(fresh))
             rows["user"] = ids_of(fresh)
@@ -321,7 +376,7 @@ class Transaction:
 
     def owner(self, entity: EntityKind, identifier: Identifier) -> int | None:
         """Whose identifier this is."""
-        return dict(look_up(self.raw, entity.id, [identifier.value], identifier.kind)).get(identifier.value)
+        return owners(self.raw, entity.id, [identifier.value], identifier.kind).get(identifier.value)
 
     def link(self, entity: EntityKind, dense: int, identifier: Identifier) -> bool:
         """Gives a user an identifier, from this version on; False when it has it. CONFLICT when another has."""
@@ -364,7 +419,7 @@ class Transaction:
     def apply(self, batch: Batch) -> WriteResult:
         """Applies a batch; see `BitmapStore.apply`."""
         entity = self.catalog.entity(batch.entity, argument="entity")
-        fingerprint = fingerprint_of(batch)
+        fingerprint = fingerprint_of(batch) if batch.idempotency_key is not None else ""
         earlier = self.applied(batch.idempotency_key, fingerprint)
         if earlier is not None:
             return earlier
@@ -376,22 +431,22 @@ class Transaction:
         for i, operation in enumerate(batch.operations):
             name = operation.user
             try:
-                match with_source(operation, batch.source):
-                    case Assign() as assign:
-                        editors[assign.tag].assign(dense[name], assign)
-                    case Remove() as remove:
-                        editors[remove.tag].remove(dense.get(name), remove)
-                    case Event() as event:
-                        editors[event.tag].record(dense[name], event)
-                    case ProfileChange() as profile:
-                        changed += self._profile(entity, dense[name], profile)
+                match operation:
+                    case Assign():
+                        editors[operation.tag].assign(dense[name], operation, batch.source)
+                    case Remove():
+                        editors[operation.tag].remove(dense.get(name), operation)
+                    case Event():
+                        editors[operation.tag].record(dense[name], operation)
+                    case ProfileChange():
+                        changed += self._profile(entity, dense[name], operation)
             except TagroarError as error:
                 raise error.within(f"input.{i}") from None
-        for tag, editor in {self.catalog.tag(key).id: editor for key, editor in editors.items()}.items():
+        for editor in dict.fromkeys(editors.values()):
             change, memberships = editor.change()
             changed += memberships
             if change is not None:
-                self.record(tag, change)
+                self.record(editor.tag.id, change)
         result = WriteResult(self.current, changed, created)
         self.remember(batch.idempotency_key, fingerprint, result)
         return result
@@ -406,30 +461,33 @@ class Transaction:
                 raise
         named = users_of(batch.operations)
         made = users_of(operation for operation in batch.operations if not isinstance(operation, Remove))
-        return dict(look_up(self.raw, entity.id, named, batch.id_kind)) | self.users(entity, made, batch.id_kind)
+        return self.known(entity, named, batch.id_kind) | self.users(entity, made, batch.id_kind)
 
     def _editors(self, entity: EntityKind, batch: Batch, dense: dict[str, int]) -> dict[str, TagEditor]:
         """An editor for each tag that the batch names, holding the rows of the users it touches there."""
-        touched: dict[str, BitMap] = {}
+        touched: dict[str, list[int]] = {}
+        tags: dict[str, Tag] = {}
+        by_id: dict[int, list[int]] = {}
         for i, operation in enumerate(batch.operations):
             if isinstance(operation, ProfileChange):
                 continue
-            tag = self.catalog.tag_of(entity.key, operation.tag, argument=f"input.{i}.tag")
-            if tag.is_rule:
-                raise Invalid(f"{tag.key!r} follows from its rule and is not written", argument=f"input.{i}.tag")
-            users = touched.setdefault(operation.tag, BitMap())
-            if operation.user in dense:
-                users.add(dense[operation.user])
-        editors: dict[str, TagEditor] = {}
-        by_id: dict[int, TagEditor] = {}
-        for key, users in touched.items():  # two spellings of a key are one tag
-            tag = self.catalog.tag_of(entity.key, key)
-            if tag.id not in by_id:
-                every = BitMap.union(*(u for k, u in touched.items() if self.catalog.tag(k).id == tag.id), users)
-                before = self.memberships.rows(tag.id, self.current, every)
-                by_id[tag.id] = self._editor(tag, before)
-            editors[key] = by_id[tag.id]
-        return editors
+            users = touched.get(operation.tag)
+            if users is None:
+                tag = self.catalog.tag_of(entity.key, operation.tag, argument=f"input.{i}.tag")
+                if tag.is_rule:
+                    raise Invalid(f"{tag.key!r} follows from its rule and is not written", argument=f"input.{i}.tag")
+                tags[operation.tag] = tag
+                # Two spellings of a key are one tag.
+                users = touched[operation.tag] = by_id.setdefault(tag.id, [])
+            user = dense.get(operation.user)
+            if user is not None:
+                users.append(user)
+        editors: dict[int, TagEditor] = {}
+        for tag in tags.values():
+            if tag.id not in editors:
+                before = self.memberships.rows(tag.id, self.current, BitMap(by_id[tag.id]))
+                editors[tag.id] = self._editor(tag, before)
+        return {key: editors[tag.id] for key, tag in tags.items()}
 
     def _editor(self, tag: Tag, before: Any) -> TagEditor:
         return TagEditor(
