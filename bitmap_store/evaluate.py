@@ -24,7 +24,7 @@ from bitmap_store.bitmaps import (
     union,
     union_size,
 )
-from bitmap_store.containers import Containers, widened
+from bitmap_store.containers import Containers
 from bitmap_store.estimates import DENSE, EMPTY, FEW_KEYS, At, Leaves, keys_of
 from bitmap_store.plan import AllOf, AnyOf, AsOf, AtLeastOf, Node, Plan, Reading, Slice
 from bitmap_store.sharing import Shared
@@ -37,8 +37,6 @@ FIRST_IDS = 1 << 17
 """The first range of ids in which a page looks for users."""
 PACKED_KEYS_MAX = 1 << 13
 """Keys of 2^16 users, 8 KiB each, that one call keeps of parts that several plans have."""
-WIDENED_MIN = 64
-"""From so many sizes within a set on it is widened first."""
 RECURRENCE_COUNT = 4
 """Up to this count an `AtLeastOf` of Roaring bitmaps goes by recurrence, for which counters are not worth while."""
 _NEVER = Stop()
@@ -70,15 +68,6 @@ class Evaluation:
     def size(self, plan: Plan, within: BitMap | None = None) -> int:
         """How many users a plan has, all in all or within a set; the last step counts without making the result."""
         return self._size(plan.node, self._at(plan.reading), within)
-
-    def sizes_within(self, plans: Sequence[Plan], within: BitMap) -> list[int]:
-        """How many users of each plan are within a set."""
-        within = widened(within) if len(plans) > WIDENED_MIN else within
-        found = []
-        for plan in plans:
-            self._stop.check()
-            found.append(self.size(plan, within))
-        return found
 
     def sizes(self, plans: Sequence[Plan]) -> list[int]:
         """The size of each plan; parts that several have are made once."""
