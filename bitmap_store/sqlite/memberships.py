@@ -8,7 +8,7 @@ serves any version; a tag's base is loaded when it is first asked for, with the 
 import sqlite3
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock, RLock
@@ -350,8 +350,8 @@ class Memberships:
             if change.after is not None
         ]
 
-    def _layers(self, tag: int, standing: Standing, version: int) -> tuple[list[Layer], bool]:
-        """What is to be said instead of the base at a version, newest first; whether all of it was written since."""
+    def _layers(self, tag: int, standing: Standing, version: int) -> list[Layer]:
+        """What is to be said instead of the base at a version, newest first."""
         count = standing.count_until(version)
         flips: list[Layer] = []
         if standing.flips and standing.flips[-1].version > version:
@@ -359,13 +359,13 @@ class Memberships:
             undone = standing.entries[count : standing.count_until(standing.flips[-1].version)]
             flips.append(taken_back(self._changes(tag, undone), version))
         if version < standing.floor:
-            return [merged([*flips, self._taken_back(tag, version, standing.base.version)])], False
+            return [merged([*flips, self._taken_back(tag, version, standing.base.version)])]
         if count - standing.tail > self._tail_max:
             standing = self._sealed(tag, standing)
         if count < standing.tail:
-            return flips + self._inside(tag, standing, version, count), not flips
+            return flips + self._inside(tag, standing, version, count)
         found = flips + self._layers_of(tag, standing.entries[standing.tail : count])[::-1]
-        return found + list(reversed(standing.layers)), not flips
+        return found + list(reversed(standing.layers))
 
     def _inside(self, tag: int, standing: Standing, version: int, count: int) -> list[Layer]:
         """The layers at a version inside of one: from below, or from above and back, whichever is shorter."""
@@ -394,19 +394,30 @@ class Memberships:
             self._cache.keep_layer(tag, version, until, known)
         return known
 
-    def _at(self, tag: int, version: int) -> tuple[Standing, list[Layer], bool]:
+    def _at(self, tag: int, version: int) -> tuple[Standing, list[Layer]]:
         """The standing of a tag, and the layers over its base at a version."""
         standing = self._standing(tag)
         try:
-            return standing, *self._layers(tag, standing, version)
+            return standing, self._layers(tag, standing, version)
         except _Forgotten:  # since the base was loaded the tag was folded; the base in the file needs fewer entries
             with self.lock:
                 self._tags[tag].standing = None
             standing = self._standing(tag)
         try:
-            return standing, *self._layers(tag, standing, version)
+            return standing, self._layers(tag, standing, version)
         except _Forgotten:
             raise Stale("this moment is no longer kept; ask again") from None
+
+    def _since(self, tag: int, since: int, version: int) -> list[Layer] | None:
+        """What was written after one version up to another, newest first, maybe with some of before; None where
+        that is not known without the base."""
+        standing = self._standing(tag)
+        first, end = standing.count_until(since), standing.count_until(version)
+        if standing.says_all_since(since) and standing.tail <= first and end - first <= self._tail_max:
+            with suppress(_Forgotten):
+                return self._layers_of(tag, standing.entries[first:end])[::-1]
+        standing, layers = self._at(tag, version)
+        return [layer for layer in layers if layer.until > since] if standing.says_all_since(since) else None
 
     def _stamp(self, tag: int, standing: Standing, version: int) -> int:
         """The last version up to `version` that changed the tag: the same stamp, the same members."""
@@ -434,25 +445,20 @@ class Memberships:
         known = self._cache.find(node, stamp, moment)
         if known is not None:
             return known
-        standing, layers, since_base = self._at(tag, version)
+        earlier = self._cache.newest(node, moment)
+        if earlier is not None and earlier.stamp < stamp:
+            layers = self._since(tag, earlier.stamp, version)
+            if layers is not None:  # only whom these touch can have come or gone
+                found = _with(layers, node, earlier.users, moment, stamp, earlier.until)
+                self._cache.keep(node, found, earlier.stamp)
+                return found.users
+        standing, over_base = self._at(tag, version)
         base = standing.base
-        earlier = self._cache.newest(node, moment) if since_base else None
-        if earlier is not None and standing.says_all_since(earlier.stamp) and earlier.stamp < stamp:
-            fresh = [layer for layer in layers if layer.until > earlier.stamp]
-            touched, members, until = members_in(fresh, node, moment)
-            users = earlier.users - touched
-            users |= members
-            until = min(until, earlier.until)
-        else:
-            users, until, earlier = base.members(node, moment), base.next_end(moment), None
-            if not layers and _held_by(base, node, moment):
-                return users
-            if layers:
-                touched, members, ends = members_in(layers, node, moment)
-                users = users - touched
-                users |= members
-                until = min(until, ends)
-        self._cache.keep(node, KnownLeaf(stamp, users, moment, until), earlier.stamp if earlier else None)
+        users = base.members(node, moment)
+        if over_base or not _held_by(base, node, moment):
+            found = _with(over_base, node, users, moment, stamp, base.next_end(moment))
+            self._cache.keep(node, found)
+            return found.users
         return users
 
     def known(self, node: Leaf | Universe, reading: Reading) -> BitMap | None:
@@ -473,7 +479,7 @@ class Memberships:
             if left:
                 parts.append(standing.base.rows(left))
             return in_order(joined(parts))
-        standing, layers, _ = self._at(tag, version)
+        standing, layers = self._at(tag, version)
         if users is None:
             touched = covered(layers)
             parts, _ = rows_in(layers, touched)
@@ -491,7 +497,7 @@ class Memberships:
             if standing is not None and not standing.entries and version >= standing.floor:
                 yield standing.base, []  # most tags of a store that is mostly read
             else:
-                standing, layers, _ = self._at(tag, version)
+                standing, layers = self._at(tag, version)
                 yield standing.base, layers
 
     def holders(self, tag: int, version: int, users: BitMap) -> BitMap:
@@ -513,7 +519,7 @@ class Memberships:
         tail = [entry.change for entry in reversed(entries[standing.tail :])]
         newest = (entries[-1].version if entries else standing.floor) <= version
         if len(users) > FEW_USERS or not newest or standing.flips or None in tail:
-            standing, layers, _ = self._at(tag, version)
+            standing, layers = self._at(tag, version)
             return *rows_in(layers, users), standing
         parts: list[Rows] = []
         left = BitMap()
@@ -541,6 +547,16 @@ class Memberships:
     def overlaid(self, tag: int, version: int) -> BitMap:
         """The users whose rows of a tag are not in its base as they are at a version."""
         return covered(self._at(tag, version)[1])
+
+
+def _with(layers: Sequence[Layer], leaf: Leaf, users: BitMap, moment: int, stamp: int, until: int) -> KnownLeaf:
+    """A leaf with what layers say of it. until: up to when the users are right by themselves."""
+    if layers:
+        touched, members, ends = members_in(layers, leaf, moment)
+        users = users - touched
+        users |= members
+        until = min(until, ends)
+    return KnownLeaf(stamp, users, moment, until)
 
 
 def _held_by(base: TagBase, node: Leaf, moment: int) -> bool:
