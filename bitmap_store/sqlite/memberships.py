@@ -346,8 +346,13 @@ class Memberships:
         standing = None if state is None else state.standing
         if standing is None or reading.version < standing.floor:
             return None
-        if not standing.entries and not standing.layers and _held_by(standing.base, leaf, reading.moment):
-            return standing.base.members(leaf, reading.moment)
+        if standing.is_base(reading.version):
+            if type(leaf) is Tagged and leaf.values is not None and len(leaf.values) == 1 and leaf.span is ANY_SPAN:
+                table = standing.base.values.get(leaf.values[0])  # what most leaves are
+                if table is not None and reading.moment < table.ends_first:
+                    return table.users
+            elif _held_by(standing.base, leaf, reading.moment):
+                return standing.base.members(leaf, reading.moment)
         return self._cache.find(leaf, self._stamp(leaf.tag, standing, reading.version), reading.moment)
 
     def rows(self, tag: int, version: int, users: BitMap | None = None) -> Rows:
