@@ -7,16 +7,19 @@ counts all of its waiting. First alone, then beside the others.
 import http.client
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
+from types import MappingProxyType
+from typing import BinaryIO
 
 from benchmarks.figures import Figure, Run, percentile
 from benchmarks.files import File, made
 from benchmarks.http import SIZE, body, where_of
 from benchmarks.load import Answers, Round, begun, ended
 from benchmarks.questions import Questions
-from benchmarks.servers import Server, new_token
-from benchmarks.stores import copied, store_of
+from benchmarks.servers import Server
+from benchmarks.stores import copied, new_token, store_of
 from benchmarks.world import World
 
 RATE, SECONDS, ALONE_SECONDS, CONNECTIONS = 100.0, 60.0, 15.0, 64
@@ -34,7 +37,7 @@ async def measure(run: Run, world: World) -> None:
     other = World(min(world.users, IMPORTED_USERS), world.tag_count, world.value_count, world.seed + 1)
     file = made(other, File("long"), run.told)
     async with copied(path) as copy:
-        token = new_token(copy)
+        token = await new_token(copy)
         with Server.tagroar(copy, token) as server, tempfile.TemporaryDirectory(prefix="tagroar-bench-open-") as name:
             questions = Questions(world, seed=12)
             for value in questions.pool:
@@ -107,16 +110,17 @@ class Others:
             self._failed.append(error)
 
     def _import(self) -> None:
-        with self._file.open("rb") as file:
-            answer = self._answer("POST", "/import/memberships?wait=1", file, "application/vnd.apache.parquet")
-        found = answer.read()
+        type_ = {"Content-Type": "application/vnd.apache.parquet"}
+        with self._file.open("rb") as file, self._asked("POST", "/import/memberships?wait=1", file, type_) as answer:
+            found = answer.read()
         if answer.status != 200 or b'"DONE"' not in found:
             raise RuntimeError(f"import: {answer.status} {found[:500]!r}")
 
     def _export(self) -> None:
-        answer = self._answer("GET", f"/export/audience?text={self._audience.key}&columns={self._columns}")
-        while answer.read(1 << 20) and not self._stopped.is_set():
-            pass
+        path = f"/export/audience?text={self._audience.key}&columns={self._columns}"
+        with self._asked("GET", path) as answer:
+            while answer.read(1 << 20) and not self._stopped.is_set():
+                pass
         if answer.status != 200:
             raise RuntimeError(f"export: {answer.status}")
 
@@ -124,8 +128,11 @@ class Others:
         start = self.done["portraits"] * PORTRAIT_TAGS % len(self._tags)
         self._server.ask(PORTRAIT, where=where_of(self._audience), tags=self._tags[start : start + PORTRAIT_TAGS])
 
-    def _answer(self, method: str, path: str, body: object = None, type_: str = "") -> http.client.HTTPResponse:
-        connection = http.client.HTTPConnection("127.0.0.1", self._server.port)
-        headers = dict(line.split(": ", 1) for line in self._server.headers.splitlines())
-        connection.request(method, path, body, headers | ({"Content-Type": type_} if type_ else {}))  # type: ignore[arg-type]
-        return connection.getresponse()
+    @contextmanager
+    def _asked(
+        self, method: str, path: str, body: BinaryIO | None = None, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> Iterator[http.client.HTTPResponse]:
+        with closing(http.client.HTTPConnection("127.0.0.1", self._server.port)) as connection:
+            named = dict(line.split(": ", 1) for line in self._server.headers.splitlines())
+            connection.request(method, path, body, named | dict(headers))
+            yield connection.getresponse()

@@ -218,7 +218,8 @@ class World:
 def _shapes(tags: int, values: int) -> Iterator[Shape]:
     """The tags of a world of any number of users."""
     random = Generator(SFC64(SeedSequence(1 << 21)))
-    special = [(kind, number) for kind, each in SPECIAL.items() for number in range(len(each))][: tags // 10]
+    special = [(kind, number) for kind, each in SPECIAL.items() for number in range(len(each))]
+    special = sorted(special, key=lambda which: which[1])[: tags // 10]  # some of each kind in a small world, too
     plain = tags - len(special)
     flags, singles = round(plain * 0.4), round(plain * 0.4)
     kinds = ["FLAG"] * flags + ["CHOICE"] * singles + ["CHOICES"] * (plain - flags - singles)

@@ -126,12 +126,18 @@ def merged(dictionaries: Sequence[Dictionary]) -> Dictionary:
 def table_of(entries: Words, size: int) -> Words:
     """The slots that hold these entries: what linear probing would give, by a sort and a running maximum."""
     entries = np.sort(entries)
-    order = np.arange(len(entries))
-    targets = ((entries >> _HALF) * np.uint64(size) >> _HALF).astype(np.int64)
-    slots = order + np.maximum.accumulate(targets - order)
-    last = int(slots[-1]) if len(slots) else 0
-    table = np.zeros(max(size, last) + _SPARE, np.uint64)
-    table[slots] = entries
+    table = np.zeros(size + _SPARE, np.uint64)
+    free = 0  # the first slot after those that are taken
+    for start in range(0, len(entries), BLOCK):
+        some = entries[start : start + BLOCK]
+        order = np.arange(len(some))
+        slots = ((some >> _HALF) * np.uint64(size) >> _HALF).astype(np.int64)
+        slots[0] = max(int(slots[0]), free)
+        slots = np.maximum.accumulate(slots - order) + order
+        free = int(slots[-1]) + 1
+        if free >= len(table):  # many meet at the very end
+            table = np.concatenate([table, np.zeros(free + _SPARE - len(table), np.uint64)])
+        table[slots] = some
     return table
 
 

@@ -61,6 +61,8 @@ def worlds(
                 world.apply(*written)
         if day == DAYS // 2:
             store.run(store.store.fold(entries_max=0))
+            if request.param == 2**16 - 24:
+                store.run(store.store.build_cache())
     dense = dict(zip(USERS, store.run(store.store.resolve("user", USERS)), strict=True))
     oracle.oracle.dense = lambda entity, user: int(dense[user] or 0)
     assert [dense[user] for user in oracle.oracle.versions[-1].of("user").users] == list(

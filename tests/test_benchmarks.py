@@ -63,7 +63,7 @@ def test_a_user_has_about_74_memberships_and_shares_fall_off(sizes: np.ndarray) 
     shares = np.sort([sizes[value.code] / FULL.users for value in values_of(FULL)])[::-1]
     assert 0.55 < shares[0] < 0.65
     assert shares[100] > 0.1 and 0.001 < shares[1_000] < 0.02 and shares[-1] < 5e-5
-    assert (shares == 0).sum() < 100
+    assert (shares == 0).sum() < 300, "of the rarest values one expects two users"
 
 
 def test_shares_are_those_that_were_meant(sizes: np.ndarray) -> None:

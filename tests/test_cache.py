@@ -9,7 +9,7 @@ import pytest
 
 from bitmap_store import croaring
 from bitmap_store.definitions import TagDefinition
-from bitmap_store.sqlite import bases, cache, jobs
+from bitmap_store.sqlite import bases, breakdowns, cache, jobs
 from bitmap_store.sqlite.cache import Built
 from bitmap_store.values import Assign, Event, Remove, TagKind
 from tests.worlds import StillClock, StoreWorld, copied
@@ -103,6 +103,22 @@ def test_answers_come_from_mapped_files(written: StoreWorld) -> None:
 
 
 @needs_mapping
+@pytest.mark.parametrize("nanoseconds", [0, 10**12], ids=["by rows", "by sets"])
+def test_breakdowns_by_rows_and_by_sets(written: StoreWorld, monkeypatch: pytest.MonkeyPatch, nanoseconds: int) -> None:
+    before = answers(written)
+    monkeypatch.setattr(breakdowns, "CODE_NANOSECONDS", nanoseconds)
+    fold(written)
+    build(written)
+    assert answers(written) == before
+    written.apply(Assign("u1", "city", value="x"), Remove("u2", "likes", "jazz"), Remove("u4", "city"))
+    written.clock.tick(days=2)
+    after = answers(written)
+    fold(written)
+    build(written)
+    assert answers(written) == after
+
+
+@needs_mapping
 def test_only_what_moved_is_built_again(written: StoreWorld) -> None:
     fold(written)
     build(written)
@@ -120,7 +136,7 @@ def test_only_what_moved_is_built_again(written: StoreWorld) -> None:
         assert len(files(written) - old) == len(old - files(written)) == 2
         assert answers(written) == after
         assert answers(other) == after
-        other.store._memberships.look_for_files()
+        other.store.look_for_files()
         assert answers(other) == after
         assert not private(other)
     finally:

@@ -79,6 +79,8 @@ async def write_and_read(stores: list[SqliteStore]) -> None:
     async def fold() -> None:
         while not done.is_set():
             await stores[1].fold(entries_max=3)
+            await stores[1].build_cache()
+            stores[0].look_for_files()
             await asyncio.sleep(0)
 
     async def read(store: SqliteStore) -> None:

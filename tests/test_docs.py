@@ -281,10 +281,13 @@ def test_every_pin_has_hashes_and_no_address(name: str) -> None:
 
 def test_pins_are_the_same_in_all_files() -> None:
     """They are installed into one environment, one upon the other."""
-    pinned: dict[str, str] = {}
+    pinned: dict[str, list[str]] = {}
     for name in ("run.txt", "dev.txt", "bench.txt"):
-        for package, version in re.findall(r"^([\w.\[\]-]+)==(\S+)", (ROOT / "requirements" / name).read_text(), re.M):
-            assert pinned.setdefault(package, version) == version, f"{package} in {name}"
+        lines = re.findall(r"^[\w.-]+.*==.*(?= \\$)", (ROOT / "requirements" / name).read_text(), re.MULTILINE)
+        assert lines
+        for package in {re.split("[^\\w.-]", line)[0] for line in lines}:
+            pins = [line for line in lines if re.match(rf"{re.escape(package)}[^\w.-]", line)]
+            assert pinned.setdefault(package, pins) == pins, name
 
 
 # ---------------------------------------------------------------- changelog

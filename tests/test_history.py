@@ -21,6 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from bitmap_store.errors import TagroarError
 from bitmap_store.expression import Everyone, Expression, Match
 from bitmap_store.language import render
+from bitmap_store.sqlite.cache import directory_of
 from bitmap_store.values import Assign, Batch, Event, Operation
 from tests.histories import (
     USERS,
@@ -187,6 +188,22 @@ class History(RuleBasedStateMachine):
         world.run(world.store.fold(entries_max))
         self.ask(data)
 
+    @rule(data=st.data(), by=BY, share=st.sampled_from([0.0, 0.3]), damage=st.none() | st.floats(0, 1))
+    def build(self, data: st.DataObject, by: int, share: float, damage: float | None) -> None:
+        """Files of the cache are made, and maybe one is found damaged when it is next read."""
+        world = self.worlds[by]
+        world.run(world.store.build_cache(share))
+        found = sorted(directory_of(world.directory).glob("*"))
+        if damage is not None and found:
+            path = data.draw(st.sampled_from(found))
+            content = bytearray(path.read_bytes())
+            content[int(damage * (len(content) - 1))] ^= 16
+            path.unlink()  # who has it mapped keeps what it was
+            path.write_bytes(content)
+        for other in self.worlds:
+            other.store.look_for_files()
+        self.ask(data)
+
     @rule(data=st.data())
     def reopen(self, data: st.DataObject) -> None:
         for world in self.worlds:
@@ -276,6 +293,8 @@ class History(RuleBasedStateMachine):
         assert view.sizes(keys, as_of) == [expected.size(key, as_of=as_of) for key in keys]
         user = USERS[expected.version % len(USERS)]
         assert view.profile(user, as_of=as_of) == expected.profile(user, as_of=as_of)
+        by = ("city", "likes", "size")[expected.version % 3]
+        assert view.breakdown("everyone", by, as_of=as_of) == expected.breakdown("everyone", by, as_of=as_of)
         summary = expected.summary("everyone", "spend", (0.5,), 3, as_of=as_of)
         assert view.summary("everyone", "spend", (0.5,), 3, as_of=as_of) == summary
 

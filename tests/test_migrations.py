@@ -33,14 +33,14 @@ def rows_of(directory: Path, sql: str) -> list[tuple[object, ...]]:
 
 
 def test_names_of_a_row_each_become_blocks_and_rows_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    revise(tmp_path, "0003")
+    revise(tmp_path, "0002")
     connection = sqlite3.connect(tmp_path / FILE)
     connection.execute("INSERT INTO entity (id, key, name, next_dense) VALUES (2, 'account', 'Account', 5)")
     connection.execute("UPDATE entity SET next_dense = 300 WHERE id = 1")
     connection.executemany("INSERT INTO user_name (entity_id, name, dense) VALUES (?, ?, ?)", NAMES)
     connection.commit()
     connection.close()
-    revise(tmp_path, "0004")
+    revise(tmp_path, "0003")
     assert rows_of(tmp_path, "SELECT entity_id, first_dense, count FROM name_block") == [(1, 0, 300), (2, 0, 5)]
     names = Names(tmp_path)
     for entity, name, dense in NAMES:
@@ -48,5 +48,5 @@ def test_names_of_a_row_each_become_blocks_and_rows_again(tmp_path: Path, monkey
     assert names.dense_of(1, ["u300é"]) == [None]
     assert len(names.learn(2)) == 5  # ids that had no name keep their places
     names.close()
-    revise(tmp_path, "0003", up=False)
+    revise(tmp_path, "0002", up=False)
     assert sorted(rows_of(tmp_path, "SELECT entity_id, name, dense FROM user_name")) == sorted(NAMES)

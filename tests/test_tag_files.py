@@ -18,6 +18,7 @@ from bitmap_store.sqlite.base import Fragment, FragmentValue, TagBase, fragments
 from bitmap_store.sqlite.sections import Unusable
 from bitmap_store.sqlite.tag_files import open_tag, write_tag
 from bitmap_store.sqlite.user_rows import UserRows, write_rows
+from bitmap_store.stopping import Stop
 from bitmap_store.values import NEVER
 from tests.test_rows import ids, same, some_rows
 
@@ -173,7 +174,7 @@ def test_rows_say_what_the_sets_say(tmp_path: Path, found: list[Rows], some: lis
     for user, size in zip(asked.tolist(), sizes.tolist(), strict=True):
         assert [next(said) for _ in range(size)] == [code for code, (*_, users) in enumerate(sets) if user in users]
     among = BitMap(asked)
-    assert rows.count(asked).tolist() == [len(users & among) for *_, users in sets]
+    assert rows.count(asked, Stop()).tolist() == [len(users & among) for *_, users in sets]
     assert rows.memberships == sum(codes.members for codes in rows.tags.values())
 
 

@@ -29,6 +29,7 @@ from bitmap_store.rows import (
     joined,
     joined_column,
     rows_of,
+    spread,
 )
 from bitmap_store.values import NEVER
 
@@ -36,6 +37,8 @@ SHARD_BITS = 20
 SPARSE = 64
 """So many ids a row, and sorting rows is cheaper than counting by id."""
 
+FEW = 4
+"""So many places are sooner asked for one by one."""
 CONSTANT_BYTES = 256
 """Encoded columns are shorter than this where each is one value."""
 ROW_BYTES = 24
@@ -148,11 +151,12 @@ def fragments_and_sets(rows: Rows) -> Iterator[tuple[Fragment, BitMap]]:
 class ValueBase(ABC):
     """The members of one value over all shards; a Table, whatever its columns come from."""
 
-    __slots__ = ("ends_first", "value")
+    __slots__ = ("_constants", "ends_first", "value")
 
     def __init__(self, value: int, ends_first: int) -> None:
         self.value = value
         self.ends_first = ends_first
+        self._constants: Mapping[str, Any] | None = None
 
     @property
     @abstractmethod
@@ -179,6 +183,13 @@ class ValueBase(ABC):
     @abstractmethod
     def endings(self) -> tuple[Column, NDArray[np.uint32]]:
         """The expiries that are not never, ascending, and the user of each."""
+
+    def constants(self) -> Mapping[str, Any]:
+        """The columns that are one value, with it, as plain values."""
+        if self._constants is None:
+            varying = {"user", *self.varying()}
+            self._constants = {name: self.column(name)[0].item() for name in NAMES if name not in varying}
+        return self._constants
 
     @property
     def ids(self) -> NDArray[np.uint32]:
@@ -209,9 +220,10 @@ class ValueBase(ABC):
         if wanted is None:
             return Rows(self.length, {name: self.column(name) for name in NAMES})
         inside = self.users & wanted
-        if not inside:
-            return rows_of(0)
-        users = ids_of(inside)
+        return self.rows_of(ids_of(inside)) if inside else rows_of(0)
+
+    def rows_of(self, users: NDArray[np.uint32]) -> Rows:
+        """The rows of users who are all members, ascending."""
         varying = self.varying()
         if "user" in varying:
             left = np.searchsorted(self.ids, users, "left")
@@ -222,7 +234,7 @@ class ValueBase(ABC):
         else:
             places = places_of(self.users, users) if varying else users  # which nothing is then taken from
         columns = {
-            name: self.part(name, places) if name in varying else np.broadcast_to(self.column(name)[:1], len(users))
+            name: self.part(name, places) if name in varying else spread(self.column(name), len(users))
             for name in NAMES
             if name != "user"
         }
@@ -231,6 +243,8 @@ class ValueBase(ABC):
 
 def places_of(members: BitMap, users: NDArray[np.uint32]) -> NDArray[np.integer[Any]]:
     """Where each of ascending members stands among all."""
+    if len(users) <= FEW:
+        return np.array([members.rank(user) - 1 for user in users.tolist()], np.int64)
     if AVAILABLE:
         return ranks_of(members, users).view(np.int64) - 1
     return np.searchsorted(ids_of(members), users)

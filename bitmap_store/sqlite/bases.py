@@ -10,12 +10,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 
 from bitmap_store.croaring import AVAILABLE
 from bitmap_store.sqlite.base import Fragment, TagBase
 from bitmap_store.sqlite.sections import Unusable
 from bitmap_store.sqlite.tag_files import open_tag
+from bitmap_store.sqlite.user_rows import UserRows
 
 T = TypeVar("T")
 _FRAGMENT = "SELECT value_id, shard, cardinality, ends_first, checksum, users, columns FROM fragment"
@@ -35,6 +37,8 @@ class Bases:
         self._bytes_max = bytes_max
         self._directory = directory if AVAILABLE else None
         self._private: OrderedDict[int, int] = OrderedDict()
+        self._rows: dict[int, UserRows | None] = {}
+        self._looking = Lock()
 
     def stamp(self, tag: int) -> tuple[int, int]:
         """Up to which version the fragments of a tag hold its log, and their stamp; 0 and 0 where there are none."""
@@ -47,6 +51,29 @@ class Bases:
             return None
         path = tag_file(self._directory, tag, stamp)
         return opened(path, partial(open_tag, path, stamp))
+
+    def user_rows(self, entity: int) -> UserRows | None:
+        """The newest rows per user of an entity, as `look_again` found them last."""
+        if self._directory is None:
+            return None
+        with self._looking:
+            if entity not in self._rows:
+                self._rows[entity] = newest_rows(self._directory, entity)
+            return self._rows[entity]
+
+    def look_again(self) -> None:
+        """Looks for newer rows per user when they are asked for next."""
+        with self._looking:
+            for entity, rows in list(self._rows.items()):
+                if rows is None or max(rows_files(rows.path.parent, entity), default=(0, None))[1] != rows.path:
+                    del self._rows[entity]
+
+    def drop_rows(self, entity: int, problem: Unusable) -> None:
+        """Takes rows per user away that have turned out to be damaged."""
+        with self._looking:
+            rows = self._rows.pop(entity, None)
+        if rows is not None:
+            discard(rows.path, problem)
 
     def is_mappable(self, tag: int, stamp: int) -> bool:
         """Whether there is a file for the base."""
@@ -80,9 +107,14 @@ def opened(path: Path, read: Callable[[], T]) -> T | None:
     try:
         return read()
     except Unusable as error:
-        logging.getLogger(__name__).warning("a file of the cache is to be made again: %s", error)
-        path.unlink(missing_ok=True)
+        discard(path, error)
         return None
+
+
+def discard(path: Path, problem: Unusable) -> None:
+    """Takes away a file that cannot be used."""
+    logging.getLogger(__name__).warning("a file of the cache is to be made again: %s", problem)
+    path.unlink(missing_ok=True)
 
 
 def fragments(connection: sqlite3.Connection, tag: int) -> Iterator[Fragment]:
@@ -98,6 +130,18 @@ def fragments_to_be(connection: sqlite3.Connection, tag: int, shards: Iterable[i
     found = [Fragment(*row) for row in rows]
     found += [fragment for fragment in fragments(connection, tag) if fragment.shard not in taken]
     return iter(sorted(found, key=lambda fragment: (fragment.value, fragment.shard)))
+
+
+def rows_files(directory: Path, entity: int) -> list[tuple[int, Path]]:
+    """The files of rows per user of an entity, with their numbers; the highest is the newest."""
+    found = directory.glob(f"rows.{entity}.*")
+    return [(int(path.suffix[1:]), path) for path in found if path.suffix[1:].isdigit()]
+
+
+def newest_rows(directory: Path, entity: int) -> UserRows | None:
+    """The rows per user of an entity, if there are any."""
+    path = max(rows_files(directory, entity), default=(0, None))[1]
+    return None if path is None else opened(path, partial(UserRows, path))
 
 
 def tag_file(directory: Path, tag: int, stamp: int) -> Path:

@@ -16,10 +16,10 @@ from pathlib import Path
 from bitmap_store.croaring import AVAILABLE
 from bitmap_store.sqlite import jobs
 from bitmap_store.sqlite.base import TagBase
-from bitmap_store.sqlite.bases import fragments, fragments_to_be, opened, tag_file
+from bitmap_store.sqlite.bases import fragments, fragments_to_be, newest_rows, opened, rows_files, tag_file
 from bitmap_store.sqlite.staging import new_stamp
 from bitmap_store.sqlite.tag_files import open_tag, write_tag
-from bitmap_store.sqlite.user_rows import UserRows, write_rows
+from bitmap_store.sqlite.user_rows import write_rows
 
 log = logging.getLogger(__name__)
 STALE_SHARE = 0.05
@@ -106,18 +106,6 @@ def prepare(store: Path, connection: sqlite3.Connection, tag: int, version: int,
         except OSError:
             log.warning("the cache cannot be written; readings go on from fragments", exc_info=True)
     return stamp
-
-
-def rows_files(directory: Path, entity: int) -> list[tuple[int, Path]]:
-    """The files of rows per user of an entity, with their numbers; the highest is the newest."""
-    found = directory.glob(f"rows.{entity}.*")
-    return [(int(path.suffix[1:]), path) for path in found if path.suffix[1:].isdigit()]
-
-
-def newest_rows(directory: Path, entity: int) -> UserRows | None:
-    """The rows per user of an entity, if there are any."""
-    path = max(rows_files(directory, entity), default=(0, None))[1]
-    return None if path is None else opened(path, lambda: UserRows(path))
 
 
 def _stamps(connection: sqlite3.Connection) -> dict[int, int]:

@@ -21,7 +21,7 @@ from pyroaring import BitMap
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import func, select
 
-from bitmap_store.bind import Binder
+from bitmap_store.bind import Binder, known_plan
 from bitmap_store.bitmaps import ids_between, ids_of, packed
 from bitmap_store.catalog import NO_VALUES, Catalog, ValueTable
 from bitmap_store.clock import Clock
@@ -32,18 +32,20 @@ from bitmap_store.expression import Expression, Match
 from bitmap_store.plan import Plan, Reading, Universe
 from bitmap_store.rows import Rows
 from bitmap_store.sqlite import cache, definitions, tokens
+from bitmap_store.sqlite.breakdowns import Breakdown, numbers_of
 from bitmap_store.sqlite.database import async_engine, migrate, read_connection, write_engine
 from bitmap_store.sqlite.exports import ExportColumn, Exporter
 from bitmap_store.sqlite.fold import ENTRIES_MAX, fold, version_at
 from bitmap_store.sqlite.jobs import ImportRequest, find_job, mark_interrupted, page_of_jobs, page_of_rejections
 from bitmap_store.sqlite.memberships import TAIL_MAX, Memberships
 from bitmap_store.sqlite.names import Names
-from bitmap_store.sqlite.profiles import Facts, facts_of, memberships_of, profile_of
+from bitmap_store.sqlite.profiles import Facts, facts_of, profile_of
 from bitmap_store.sqlite.summaries import summary_of
 from bitmap_store.sqlite.tokens import TokenInfo
+from bitmap_store.sqlite.user_tags import Asked, UserTags
 from bitmap_store.sqlite.work import Workers
 from bitmap_store.sqlite.writer import Transaction, Writer
-from bitmap_store.stopping import Lanes
+from bitmap_store.stopping import Lanes, Stop
 from bitmap_store.store import Page, ProfileFacts, Summary
 from bitmap_store.tables import JobRow
 from bitmap_store.values import (
@@ -61,7 +63,7 @@ from bitmap_store.values import (
 )
 
 STREAM_BLOCK = 1 << 17
-BREAKDOWN_SPLIT = 64
+BREAKDOWN_LONG = 64
 """From so many keys on a breakdown is shared among threads."""
 POLL_SECONDS = 0.1
 T = TypeVar("T")
@@ -84,13 +86,17 @@ class StoreSettings:
 
 @dataclass(frozen=True)
 class View:
-    """What one request sees: one version, one moment, one catalog. horizon: what lies before it is forgotten."""
+    """What one request sees: one version, one moment, one catalog. horizon: what lies before it is forgotten.
+
+    seen: a number that is another one as soon as any process has written anything, be it a token or a job.
+    """
 
     version: int
     moment: datetime
     horizon: datetime
     catalog: Catalog
     store: "SqliteStore"
+    seen: int
 
     def reading(self, entity: str, as_of: datetime | None = None) -> Reading:
         """The reading of an entity now, or as it was known at `as_of`.
@@ -126,9 +132,11 @@ class SqliteStore:
         self._memberships = Memberships(
             self._connection, settings.cache_bytes_max, settings.tail_max, cache.directory_of(settings.directory)
         )
+        self._user_tags = UserTags(self._memberships)
         self._lanes = Lanes()
         self._names = Names(settings.directory)
         self._data_version = -1
+        self._known_sources: tuple[int, dict[int, str]] = (-2, {})
         self._catalog = Catalog(version=-1)
         self._values: dict[int, ValueTable] = {}  # of deleted tags too, for requests that began before
         self._moment = moment_of(0)
@@ -162,9 +170,8 @@ class SqliteStore:
         """What is committed now, by any process. Costs microseconds while nothing changes."""
         with self._memberships.lock:  # the writer may learn of another version between two of these
             self._refresh()
-            return View(
-                self._memberships.version, max(self.clock.now(), self._moment), self._horizon, self._catalog, self
-            )
+            moment = max(self.clock.now(), self._moment)
+            return View(self._memberships.version, moment, self._horizon, self._catalog, self, self._data_version)
 
     def _refresh(self) -> None:
         with self._memberships.lock:
@@ -211,6 +218,9 @@ class SqliteStore:
         """The plan of an expression at the view, at `as_of`, or at a reading that is given."""
         kind = view.catalog.entity(entity, argument="entity")
         at = reading or view.reading(entity, as_of)
+        known = known_plan(view.catalog, kind.key, expression, at)
+        if known is not None:
+            return known
         binder = Binder(
             view.catalog,
             kind.key,
@@ -266,22 +276,12 @@ class SqliteStore:
     async def breakdown(self, plan: Plan, keys: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.breakdown`."""
 
-        def sizes(users: BitMap, some: Sequence[Plan], evaluation: Evaluation) -> list[int]:
-            return [evaluation.size(key, users) for key in some]
+        def sizes(evaluation: Evaluation, stop: Stop) -> list[int]:
+            return Breakdown(self._memberships, plan, evaluation, stop).sizes(keys)
 
-        if len(keys) < BREAKDOWN_SPLIT:
-            return await self._evaluated(lambda each: sizes(each.users(plan), keys, each), [plan, *keys])
-        users = await self._members(plan)
-        found = [0] * len(keys)
-
-        async def split(first: int) -> None:
-            some = keys[first :: self._lanes.width]
-            found[first :: self._lanes.width] = await self._lanes.run(
-                lambda stop: sizes(users, some, Evaluation(self._memberships, stop)), long=True
-            )
-
-        await asyncio.gather(*map(split, range(self._lanes.width)))
-        return found
+        if len(keys) < BREAKDOWN_LONG:
+            return await self._evaluated(lambda evaluation: sizes(evaluation, Stop()), [plan, *keys])
+        return await self._lanes.run(lambda stop: sizes(Evaluation(self._memberships, stop), stop), long=True)
 
     async def page(self, plan: Plan, after: int | None, limit: int) -> Page:
         """See `BitmapStore.page`. Looks at ever wider ranges of ids until it has enough, and at nothing else."""
@@ -309,7 +309,7 @@ class SqliteStore:
         """See `BitmapStore.summarise`."""
         users = await self._members(plan)
         return await asyncio.to_thread(
-            lambda: summary_of(self._alive(tag, plan.reading, users)["units"], quantiles, bins)
+            lambda: summary_of(numbers_of(self._memberships, tag.id, plan.reading, users), quantiles, bins)
         )
 
     def _alive(self, tag: Tag, reading: Reading, users: BitMap) -> Rows:
@@ -320,23 +320,18 @@ class SqliteStore:
         self, reading: Reading, users: Sequence[int], tags: Sequence[Tag], *, ended: bool = False
     ) -> list[list[Membership]]:
         """See `BitmapStore.tags_of`."""
-        wanted = BitMap(users) & self._memberships.universe(reading)
-        found: dict[int, list[Membership]] = {user: [] for user in users}
-        sources = self._sources()
-
-        def collect() -> None:
-            for tag in tags:
-                rows = self._memberships.rows(tag.id, reading.version, wanted)
-                rows = rows.take((rows["expires"] <= reading.moment) == ended)
-                for user, membership in memberships_of(tag, rows, self._values.get(tag.id, NO_VALUES), sources):
-                    found[user].append(membership)
-
-        await asyncio.to_thread(collect)
-        return [found[user] for user in users]
+        asked = Asked(reading, tags, ended, lambda tag: self._values.get(tag.id, NO_VALUES), self._sources())
+        return await asyncio.to_thread(self._user_tags.tags_of, asked, users)
 
     def _sources(self) -> dict[int, str]:
-        with self._memberships.lock:
-            return dict(self._connection.execute("SELECT id, name FROM source").fetchall())
+        """The names of sources by id; what an id says never changes, so old answers stay right."""
+        version = self._data_version
+        known, sources = self._known_sources
+        if known != version:
+            with self._memberships.lock:
+                sources = dict(self._connection.execute("SELECT id, name FROM source").fetchall())
+            self._known_sources = version, sources
+        return sources
 
     # ------------------------------------------------------------ users
 
@@ -466,8 +461,12 @@ class SqliteStore:
                 return cache.build_alone(self.settings.directory, connection, stale_max)
 
         built = await asyncio.to_thread(build)
-        self._memberships.look_for_files()
+        self.look_for_files()
         return built
+
+    def look_for_files(self) -> None:
+        """Goes over to files of the cache that have been made by now, by any process."""
+        self._memberships.look_for_files()
 
     # ------------------------------------------------------------ jobs
 

@@ -307,10 +307,13 @@ class Import:
         if late:
             before = memberships.rows(part.tag, transaction.current, late)
             change = change_of(before, merged(part.kind, before, part.new.of(late), transaction.moment, replace))
-        swap(transaction, part.tag, generation, part.shards, part.version)
         early = part.touched - late
+        if early or not part.touched:
+            swap(transaction, part.tag, generation, part.shards, part.version)
         if early:
             transaction.record_flip(part.tag, generation, late & part.touched)
+        # Else all that the fragments would change was written meanwhile, so the log has it. With no change of its own
+        # the flip would leave no trace of what they say of those users, and readings of before could not take it back.
         if change is not None:
             transaction.record(part.tag, change)
         return len(early) + (0 if change is None else len(change.touched))

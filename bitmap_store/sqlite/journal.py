@@ -8,7 +8,7 @@ import sqlite3
 from pyroaring import BitMap
 
 from bitmap_store.bitmaps import checksum, packed
-from bitmap_store.rows import encode, rows_of
+from bitmap_store.rows import Rows, encode, rows_of
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.memberships import Memberships
 
@@ -50,20 +50,20 @@ class Journal:
 
     def record(self, tag: int, change: Change) -> None:
         """Adds the change of one tag to the version that was made last."""
-        touched, before = packed(change.touched), encode(change.before)
-        after = None if change.after is None else encode(change.after)
-        self._id += 1
-        kept = checksum(touched, before, after or b"")
-        self._changes.append((self._id, self.version, tag, kept, touched, before, after, None))
+        self._add(tag, change.touched, change.before, change.after)
         self._memberships.propose(tag, self.version, change, self._id)
 
     def record_flip(self, tag: int, generation: int, late: BitMap) -> None:
-        """Adds to the version that was made last what is staged of a tag, except for some users."""
-        touched, before = packed(late), encode(rows_of(0))
-        self._id += 1
-        kept = checksum(touched, before)
-        self._changes.append((self._id, self.version, tag, kept, touched, before, None, generation))
+        """Adds that staged fragments of a tag have come to hold. What that changed is staged too, and counts except
+        for the users who were written meanwhile."""
+        self._add(tag, late, rows_of(0), None, generation)
         self._memberships.propose_flip(tag, self.version, self._id)
+
+    def _add(self, tag: int, touched: BitMap, before: Rows, after: Rows | None, generation: int | None = None) -> None:
+        blobs = packed(touched), encode(before), None if after is None else encode(after)
+        kept = checksum(*(blob or b"" for blob in blobs))
+        self._id += 1
+        self._changes.append((self._id, self.version, tag, kept, *blobs, generation))
 
     def mark(self) -> Mark:
         """Where the journal stands, for `withdraw`."""

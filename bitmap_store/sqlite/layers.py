@@ -54,6 +54,13 @@ def merged(layers: Sequence[Layer]) -> Layer:
     return Layer(newer.until, older.touched | newer.touched, rows)
 
 
+def taken_back(changes: Sequence[Change], version: int) -> Layer:
+    """What takes these changes back to a version before them: of two that touch a user the earlier one counts."""
+    if not changes:
+        return Layer(version, BitMap(), Rows.from_tuples([]))
+    return merged([Layer(version, change.touched, change.before) for change in reversed(changes)])
+
+
 def grown(layers: Sequence[Layer], fresh: Layer) -> tuple[Layer, ...]:
     """The layers, oldest first, with another on top."""
     found = [*layers, fresh]

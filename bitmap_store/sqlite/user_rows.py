@@ -20,6 +20,7 @@ from bitmap_store.bitmaps import ids_of
 from bitmap_store.croaring import ids_between, ranks_of
 from bitmap_store.sqlite.base import TagBase
 from bitmap_store.sqlite.sections import Sections, SectionsWriter, Unusable
+from bitmap_store.stopping import Stop
 
 BLOCK_BITS = 16
 """Users are worked on in blocks: so many bits of an id and a code fit one number of 32 bits, which sorts fastest."""
@@ -142,7 +143,7 @@ class UserRows:
     def __init__(self, path: Path) -> None:
         """Raises Unusable. The codes are verified block by block, when they are first read."""
         file = Sections(path)
-        self._path = path
+        self.path = path
         self._codes = file.named("codes")
         self._checksums = file.named("checksums")
         self._verified = np.zeros(len(self._checksums), np.bool_)
@@ -156,6 +157,8 @@ class UserRows:
         blocks = file.named("blocks")
         self._blocks[blocks] = np.arange(len(blocks))
         self.memberships = len(self._codes)
+        self.memberships_each = self.memberships / max(int(np.count_nonzero(np.diff(self._offsets))), 1)
+        """Of users who have any, on average."""
 
     def codes_of(self, users: NDArray[np.uint32]) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """The codes of ascending users one after the other, and how many each has. Raises Unusable."""
@@ -184,16 +187,19 @@ class UserRows:
         for block in np.unique(blocks[~self._verified[blocks]]).tolist():
             start, end = self._offsets[[block << BLOCK_BITS, block + 1 << BLOCK_BITS]].tolist()
             if zlib.crc32(self._codes[start:end].data) != self._checksums[block]:
-                raise Unusable(f"{self._path.name} does not match its checksum")
+                raise Unusable(f"{self.path.name} does not match its checksum")
             self._verified[block] = True
 
-    def count(self, users: NDArray[np.uint32]) -> NDArray[np.integer[Any]]:
+    def count(self, users: NDArray[np.uint32], stop: Stop) -> NDArray[np.integer[Any]]:
         """How many of ascending users have each code. O(their memberships), on several threads. Raises Unusable."""
 
         def counted(start: int) -> NDArray[np.integer[Any]]:
+            stop.check()
             codes, _ = self.codes_of(users[start : start + GATHERED])
             return np.bincount(codes, minlength=len(self.values))
 
+        if len(users) <= GATHERED:
+            return counted(0)
         with ThreadPoolExecutor(THREADS) as pool:
             parts = pool.map(counted, range(0, len(users), GATHERED))
             return sum(parts, np.zeros(len(self.values), np.int64))
