@@ -266,9 +266,9 @@ def _is_in_range(values: NDArray[np.uint32], ordered: NDArray[np.uint32], span: 
     """The same by way of a table of all ids between the first and the last, which costs a look a value."""
     table = np.zeros(span + 1, np.bool_)
     table[ordered - ordered[0]] = True
-    return table[
-        np.minimum(values - ordered[0], np.uint32(span))
-    ]  # below the first it wraps round, far beyond the last
+    places = np.minimum(values - ordered[0], np.uint32(span))  # a value below the first wraps round, beyond the last
+    found: NDArray[np.bool_] = table[places]
+    return found
 
 
 def encode(rows: Rows, without: Collection[str] = (), known: Mapping[str, bytes] = _NONE_KNOWN) -> bytes:
