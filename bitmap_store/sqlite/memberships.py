@@ -62,12 +62,17 @@ class Memberships:
         """Learns of every version that any process has committed; the version of the file."""
         with self.lock:
             version, folds = self._connection.execute("SELECT version, folds FROM store").fetchone()
+            self.learn(version, folds)
+            return int(version)
+
+    def learn(self, version: int, folds: int) -> None:
+        """Learns that the file has come to a version, and how often bases were brought up to date there."""
+        with self.lock:
             if version > self.version:
                 self._read_log(version)
             if folds != self._folds:
                 self._forget_old_bases()
                 self._folds = folds
-            return int(version)
 
     def _forget_old_bases(self) -> None:
         """Lets go of bases that have been brought up to date in the file, so that log entries can be too."""
