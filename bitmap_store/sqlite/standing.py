@@ -63,11 +63,6 @@ class Standing:
         """Whether all entries after a version are among the later ones."""
         return after >= (self.old[-1] if self.old else self.floor)
 
-    def is_base(self, version: int) -> bool:
-        """Whether the base alone says all at a version: what was written since, if anything, it holds already."""
-        flips = self.flips
-        return not self.layers and len(self.entries) == len(flips) and not (flips and flips[-1].version > version)
-
     def says_all_since(self, version: int) -> bool:
         """Whether all changes after a version are in the layers and the later entries."""
         return version >= self.floor and not (self.flips and self.flips[-1].version > version)
