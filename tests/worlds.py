@@ -298,10 +298,13 @@ class StoreWorld:
         retention: timedelta = RETENTION,
         cache_bytes_max: int = 1 << 20,
         tail_max: int = 2,
+        mapped: bool = True,
     ) -> None:
         self.clock = clock
         self.directory = directory
-        self.settings = StoreSettings(directory, ZoneInfo(timezone), retention, cache_bytes_max, tail_max=tail_max)
+        self.settings = StoreSettings(
+            directory, ZoneInfo(timezone), retention, cache_bytes_max, tail_max=tail_max, mapped=mapped
+        )
         self._runner = asyncio.Runner()
         self.store = SqliteStore(self.settings, clock)
 

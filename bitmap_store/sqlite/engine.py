@@ -42,6 +42,7 @@ from bitmap_store.sqlite.names import Names
 from bitmap_store.sqlite.profiles import Facts, facts_of, profile_of
 from bitmap_store.sqlite.summaries import summary_of
 from bitmap_store.sqlite.tokens import TokenInfo
+from bitmap_store.sqlite.upkeep import Upkeep
 from bitmap_store.sqlite.user_tags import Asked, UserTags
 from bitmap_store.sqlite.work import Workers
 from bitmap_store.sqlite.writer import Transaction, Writer
@@ -73,7 +74,8 @@ T = TypeVar("T")
 class StoreSettings:
     """What a store can be told. retention: how far back asOf reaches. cache_bytes_max: of evaluated leaves.
 
-    tail_max: changes of a tag that stay by themselves; more are made into a layer.
+    tail_max: changes of a tag that stay by themselves; more are made into a layer. mapped: whether bases are read
+    from files of the cache, which all processes share.
     """
 
     directory: Path
@@ -82,6 +84,7 @@ class StoreSettings:
     cache_bytes_max: int = 512 << 20
     import_bytes_max: int = 64 << 30
     tail_max: int = TAIL_MAX
+    mapped: bool = True
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,10 @@ class SqliteStore:
         self._async_engine = async_engine(settings.directory)
         self._connection = read_connection(settings.directory)
         self._memberships = Memberships(
-            self._connection, settings.cache_bytes_max, settings.tail_max, cache.directory_of(settings.directory)
+            self._connection,
+            settings.cache_bytes_max,
+            settings.tail_max,
+            cache.directory_of(settings.directory) if settings.mapped else None,
         )
         self._user_tags = UserTags(self._memberships)
         self._lanes = Lanes()
@@ -146,6 +152,7 @@ class SqliteStore:
             {"directory": str(settings.directory.absolute()), "timezone": settings.timezone.key},
             self.clock,
         )
+        self._upkeep = Upkeep(settings.directory, self._connection, self.writer, self._workers, settings.retention)
         for write in mark_interrupted(settings.directory, self._connection):
             self.writer.submit(write).result()
         self._refresh()
@@ -447,10 +454,20 @@ class SqliteStore:
             fold, self.settings.directory, self._connection, self.writer, self.settings.retention, entries_max
         )
 
+    async def keep_up(self) -> bool:
+        """Folds and makes files of the cache, in a process of its own, where that is due; whether it was. For
+        whoever serves, now and then."""
+        due = await self._upkeep.keep_up()
+        self._refresh()
+        self.look_for_files()
+        return due
+
     async def build_cache(self, stale_max: float = 0.0) -> cache.Built | None:
         """Makes the files of the cache that are missing; None while other bulk work goes on. See `cache.build`."""
 
         def build() -> cache.Built | None:
+            if self._memberships.bases.directory is None:
+                return cache.Built(0, 0)
             with closing(read_connection(self.settings.directory)) as connection:
                 return cache.build_alone(self.settings.directory, connection, stale_max)
 
