@@ -28,12 +28,15 @@ from bitmap_store.plan import (
     Universe,
 )
 from bitmap_store.sharing import Shared
+from bitmap_store.words import Counted
 
 EMPTY = BitMap()
 KEY_USERS = 1 << 16
 DENSE = 1 << 10
 """Users in a key of 2^16 from which on packed words are thought of."""
-ARRAY_MAX = 1 << 12
+FEW_KEYS = 8
+"""With fewer keys of 2^16 users nothing takes long, and Roaring bitmaps are done before packed words are set up."""
+ARRAY_USERS = 1 << 12
 """Users in a key up to which Roaring keeps them as an array."""
 _EVERYONE = Universe()
 _COMPOSED = frozenset({AllOf, AnyOf, AtLeastOf, AsOf, Slice})
@@ -74,10 +77,13 @@ class At:
         self._universe: BitMap | None = None
         self._keys = -1
         self.packed: dict[int, Packed] = {}
-        """Shared nodes that were made as packed words."""
+        """Shared nodes that were made as packed words, by identity."""
+        self.counted: dict[int, Counted] = {}
+        """Nodes whose size came by on the way to that of another, by identity."""
         self._sets: dict[int, tuple[Node, BitMap]] = {}
         self._abouts: dict[int, tuple[Node, float]] = {}
         self._operands: dict[int, tuple[Node, list[Operand]]] = {}
+        self._costs: dict[int, tuple[Node, float]] = {}
 
     @property
     def universe(self) -> BitMap:
@@ -185,9 +191,21 @@ class At:
     # ------------------------------------------------------------ what it takes
 
     def roaring_cost(self, node: Node, within: float = inf, *, counting: bool = False) -> float:
-        """To make a node of Roaring bitmaps (or to count it), within a set of some size."""
+        """To make a node of Roaring bitmaps (or to count it), within a set of some size.
+
+        What is within a set is looked at in one way only, and what is not is kept, so that this stays linear in the
+        nodes times their depth.
+        """
         if self.users(node) is not None:
             return 0.0 if within == inf else self._and_cost(within, self.about(node), counting)
+        if within < inf or counting:
+            return self._roaring_cost(node, within, counting)
+        found = self._costs.get(id(node))
+        if found is None:
+            found = self._costs[id(node)] = node, self._roaring_cost(node, inf, False)
+        return found[1]
+
+    def _roaring_cost(self, node: Node, within: float, counting: bool) -> float:
         match node:
             case AllOf(_, without):
                 everyone = len(self.universe) or 1
@@ -197,13 +215,13 @@ class At:
                 for i, (about, child, users) in enumerate(self.operands(node)):
                     last = counting and i == steps
                     if users is None and child is not None:
-                        total += self._step_cost(size, child, last)
+                        total += self._step_cost(size, child, last, within)
                     elif size != inf:
                         total += self._and_cost(size, about, last)
                     size = about if size == inf else size * min(1.0, about / everyone)
                 for i, child in enumerate(taken, len(node.of)):
                     about = self.about(child)
-                    made = 0.0 if self.users(child) is not None else self.roaring_cost(child)
+                    made = 0.0 if self.users(child) is not None else self.roaring_cost(child, within)
                     total += made + self._minus_cost(size, about, counting and i == steps)
                     size *= max(0.0, 1 - about / everyone)
                 return total
@@ -216,9 +234,11 @@ class At:
                 return self.of(then).roaring_cost(child, within) + self._and_cost(self.about(node), inf, counting)
         return 0.005 * min(within, KEY_USERS * self.keys)
 
-    def _step_cost(self, size: float, node: Node, counting: bool) -> float:
+    def _step_cost(self, size: float, node: Node, counting: bool, within: float) -> float:
         if size == inf:
             return self.roaring_cost(node)
+        if within < inf:
+            return self.roaring_cost(node, size, counting=counting)
         whole = self.roaring_cost(node) + self._and_cost(size, self.about(node), counting)
         return min(whole, self.roaring_cost(node, size, counting=counting))
 
@@ -226,40 +246,42 @@ class At:
         """Whether a node is made within a set of this size. twice: made as a whole it will be used again."""
         if size < DENSE:
             return True
+        if self.keys < FEW_KEYS:  # where estimating would take longer than either
+            return not isinstance(node, AnyOf) or 2 * size < self.about(node)
         whole = self.roaring_cost(node) + self._and_cost(size, self.about(node), False)
         return (2 if twice else 1) * self.roaring_cost(node, size) < whole
 
     def _minus_cost(self, a: float, b: float, counting: bool) -> float:
         keys = self.keys
-        if counting or a <= ARRAY_MAX * keys:
+        if counting or a <= ARRAY_USERS * keys:
             return self._and_cost(a, b, counting) + (0.0 if counting else 0.0003 * a)
         left = a * max(0.0, 1 - b / (KEY_USERS * keys))
-        added = 0.0 if b > ARRAY_MAX * keys else 0.0007 * b
-        return 1.0 + 1.4 * keys + added + (0.0 if left > ARRAY_MAX * keys else 0.0014 * left)
+        added = 0.0 if b > ARRAY_USERS * keys else 0.0007 * b
+        return 1.0 + 1.4 * keys + added + (0.0 if left > ARRAY_USERS * keys else 0.0014 * left)
 
     def _and_cost(self, a: float, b: float, counting: bool) -> float:
         a, b, keys = min(a, b), max(a, b), self.keys
-        if a > ARRAY_MAX * keys:
+        if a > ARRAY_USERS * keys:
             if counting:
                 return 1.0 + 0.62 * keys
             both = a * min(1.0, b / (KEY_USERS * keys))
             # Where two packed containers have little in common an array is made of it, bit by bit.
-            return 1.0 + 1.5 * keys + (0.0 if both > ARRAY_MAX * keys else 0.0029 * both)
+            return 1.0 + 1.5 * keys + (0.0 if both > ARRAY_USERS * keys else 0.0029 * both)
         touched = min(a, 0.15 * keys)
-        if b > ARRAY_MAX * keys:
+        if b > ARRAY_USERS * keys:
             return 1.0 + touched + 0.00105 * a
         return 1.0 + touched + min(0.0006 * (a + b), 0.005 * a)
 
     def _or_cost(self, size: float) -> float:
         keys = self.keys
-        return 0.5 + (0.58 * keys if size > ARRAY_MAX * keys else min(size, 0.2 * keys) + 0.0006 * size)
+        return 0.5 + (0.58 * keys if size > ARRAY_USERS * keys else min(size, 0.2 * keys) + 0.0006 * size)
 
     def words_cost(self, node: Node, *, alone: bool = True) -> float:
         """To have a node as packed words. alone: not to be added to others, which is what sparse sets are good for."""
         keys = self.keys
         users = self.users(node)
         if users is not None:
-            if len(users) > ARRAY_MAX * keys:
+            if len(users) > ARRAY_USERS * keys:
                 return 4.0 + (0.5 if isinstance(users, croaring.Mapped) else 1.0) * keys
             return 5.0 + (0.9 if alone else 0.2) * keys + 0.00045 * len(users)
         match node:

@@ -24,8 +24,8 @@ from bitmap_store.bitmaps import (
     union,
     union_size,
 )
-from bitmap_store.containers import Containers, widened
-from bitmap_store.estimates import DENSE, EMPTY, At, Leaves, keys_of
+from bitmap_store.containers import Containers
+from bitmap_store.estimates import DENSE, EMPTY, FEW_KEYS, At, Leaves, keys_of
 from bitmap_store.plan import AllOf, AnyOf, AsOf, AtLeastOf, Node, Plan, Reading, Slice
 from bitmap_store.sharing import Shared
 from bitmap_store.slices import SLICES, among
@@ -37,11 +37,7 @@ FIRST_IDS = 1 << 17
 """The first range of ids in which a page looks for users."""
 PACKED_KEYS_MAX = 1 << 13
 """Keys of 2^16 users, 8 KiB each, that one call keeps of parts that several plans have."""
-WORDS_KEYS_MIN = 8
-"""Fewer keys of 2^16 users are done sooner as Roaring bitmaps than it takes to set about words."""
-WIDENED_MIN = 64
-"""From so many sizes within a set on it is widened first."""
-RECURRENCE_MAX = 4
+RECURRENCE_COUNT = 4
 """Up to this count an `AtLeastOf` of Roaring bitmaps goes by recurrence, for which counters are not worth while."""
 _NEVER = Stop()
 _WORDED = (AllOf, AnyOf, AtLeastOf)
@@ -73,41 +69,34 @@ class Evaluation:
         """How many users a plan has, all in all or within a set; the last step counts without making the result."""
         return self._size(plan.node, self._at(plan.reading), within)
 
-    def sizes_within(self, plans: Sequence[Plan], within: BitMap) -> list[int]:
-        """How many users of each plan are within a set."""
-        within = widened(within) if len(plans) > WIDENED_MIN else within
-        found = []
-        for plan in plans:
-            self._stop.check()
-            found.append(self.size(plan, within))
-        return found
-
     def sizes(self, plans: Sequence[Plan]) -> list[int]:
         """The size of each plan; parts that several have are made once."""
-        if len(plans) == 1 or self._at(plans[0].reading).keys < WORDS_KEYS_MIN:
+        if len(plans) == 1 or self._at(plans[0].reading).keys < FEW_KEYS:
             return [self.size(plan) for plan in plans]
         shared = Shared(list(dict.fromkeys(plans)))
         self._shared, self._ats = shared, {}
         known = {}
-        for plan, asked in shared.plans.items():
+        for plan in sorted(shared.plans, key=shared.depth_first):
             self._stop.check()
-            known[plan] = self.size(asked)
+            known[plan] = self.size(shared.plans[plan])
         return [known[plan] for plan in plans]
 
     def first_users(self, plan: Plan, first: int, limit: int) -> NDArray[np.uint32]:
         """Up to `limit` users of a plan with ids from `first` on, ascending.
 
-        Looks at ranges of ids, each wider than the one before, so that it costs what lies up to the last of them.
+        Looks at ranges of ids, each wider than the one before, and at last at all that is left.
         """
         end = self._at(plan.reading).keys << 16
-        self._narrow = True
         found: list[NDArray[np.uint32]] = []
         width = FIRST_IDS
         while first < end and limit > 0:
-            users = self.users(plan, BitMap(range(first, min(first + width, end))))
+            self._narrow = 8 * width < end
+            stop = min(first + width, end) if self._narrow else end
+            users = self.users(plan, BitMap(range(first, stop)))
             found.append(ids_between(users, 0, limit))
             limit -= len(found[-1])
-            first, width = first + width, 4 * width
+            first, width = stop, 4 * width
+        self._narrow = False
         return np.concatenate(found) if found else np.zeros(0, np.uint32)
 
     def cost(self, plans: Sequence[Plan], within: float = inf) -> float:
@@ -131,7 +120,12 @@ class Evaluation:
     # ------------------------------------------------------------ Roaring bitmaps
 
     def _is_shared(self, node: Node) -> bool:
+        """Whether several nodes have this one as a part."""
         return self._shared is not None and self._shared.has(node)
+
+    def _is_wanted(self, node: Node) -> bool:
+        """Whether what is made of this node will be of use again."""
+        return self._shared is not None and (self._shared.has(node) or self._shared.is_asked(node))
 
     def _users(self, node: Node, at: At, within: BitMap | None = None) -> tuple[BitMap, bool]:
         """The users of a node (within a set), and whether the set was made for this and may be changed."""
@@ -145,7 +139,7 @@ class Evaluation:
             found, own = words.bitmap_of_term(self._term(node, at, within), self._stop), True
         else:
             found, own = self._made(node, at, within)
-        if within is None and self._is_shared(node):
+        if within is None and self._is_wanted(node):
             at.keep(node, found)
             own = False
         return found, own
@@ -160,7 +154,7 @@ class Evaluation:
                 return (union([part for part, _ in parts]), True) if len(parts) > 1 else (*parts, (EMPTY, False))[0]
             case AtLeastOf(count, of):
                 sets = [part for part, _ in self._parts(of, at, within)]
-                if count > RECURRENCE_MAX and self._packed is not False:
+                if count > RECURRENCE_COUNT and self._packed is not False:
                     term = words.AtLeast(count, tuple(self._leaf(each) for each in sets))
                     return words.bitmap_of_term(term, self._stop), True
                 return at_least(count, sets, self._stop), True
@@ -211,7 +205,7 @@ class Evaluation:
                 return EMPTY, False, None
             if other is None:
                 assert each is not None
-                pushed = self._narrow or at.pays_to_push(len(found), each, twice=self._is_shared(each))
+                pushed = self._narrow or at.pays_to_push(len(found), each, twice=self._is_wanted(each))
                 other, fresh = self._users(each, at, found if pushed else None)
                 if pushed and not negative:
                     found, own = other, fresh
@@ -234,6 +228,10 @@ class Evaluation:
             one, other = map(at.users, node.of + node.without)
             if one is not None and other is not None:
                 return (difference_size if node.without else intersection_size)(one, other)
+        if within is None and id(node) in at.counted:
+            return at.counted[id(node)].size
+        if within is None and id(node) in at.packed:
+            return words.size_of(words.Leaf(at.packed[id(node)]), self._stop)
         if self._wants_words(node, at, within, counting=True):
             return words.size_of(self._term(node, at, within), self._stop)
         if within is None and self._is_shared(node):
@@ -253,7 +251,7 @@ class Evaluation:
         """How many are left after one more step, without making it."""
         if other is None:
             assert node is not None
-            if at.pays_to_push(len(found), node, twice=self._is_shared(node)):
+            if at.pays_to_push(len(found), node, twice=self._is_wanted(node)):
                 both = self._size(node, at, found)
                 return len(found) - both if negative else both
             other = self._users(node, at)[0]
@@ -279,7 +277,7 @@ class Evaluation:
                 return False
         elif all(at.users(child) is not None for child in node.of) and isinstance(node, AnyOf):
             return False
-        if at.keys < WORDS_KEYS_MIN:
+        if at.keys < FEW_KEYS:
             return False
         size = inf if within is None else len(within)
         made = (0.6 if counting else 2.0) * at.keys + (0.0 if counting else 0.002 * at.about(node))
@@ -309,7 +307,10 @@ class Evaluation:
             return self._leaf(self._users(node, at)[0])
         term = self._composed(node, at)
         if not self._is_shared(node) or self._kept_keys > PACKED_KEYS_MAX:
-            return term
+            if self._shared is None or not self._shared.is_asked(node):
+                return term
+            counted = at.counted[id(node)] = words.Counted(term)
+            return counted
         packed = words.packed_term(term, self._stop)
         at.packed[id(node)] = packed
         self._kept_keys += packed.stop

@@ -23,11 +23,11 @@ class Shared:
     def __init__(self, plans: Sequence[Plan]) -> None:
         self._numbers: dict[Hashable, int] = {}
         self._firsts: list[Node] = []
-        self._times: list[int] = []
-        self._number_of: dict[int, int] = {}  # by the identity of nodes, which the plans keep
-        self._asked = plans
-        for plan in plans:
-            self._meet(plan.node)
+        self._parents: list[int] = []
+        self._number_of: dict[int, int] = {}  # by the identity of nodes, which the plans and these keep:
+        self._cores: list[Node] = []
+        self._plans = plans
+        self._asked = {self._meet(plan.node) for plan in plans}
         self.plans = dict(zip(plans, self._factored(plans), strict=True))
 
     def first(self, node: Node) -> Node:
@@ -36,28 +36,39 @@ class Shared:
         return node if number is None else self._firsts[number]
 
     def has(self, node: Node) -> bool:
-        """Whether several have this node."""
+        """Whether several nodes have this one as a part."""
         number = self._number_of.get(id(node))
-        return number is not None and self._times[number] > 1
+        return number is not None and self._parents[number] > 1
+
+    def is_asked(self, node: Node) -> bool:
+        """Whether it is also asked for by itself."""
+        return self._number_of.get(id(node)) in self._asked
+
+    def depth_first(self, plan: Plan) -> int:
+        """A key for sorting that puts a plan before those of its parts."""
+        return -self._number_of[id(plan.node)]
 
     def _meet(self, node: Node) -> int:
         key: Hashable
+        below: tuple[int, ...] = ()
         match node:
             case AllOf(of, without):
-                key = 1, self._meet_all(of), self._meet_all(without)
+                below = self._meet_all(of) + self._meet_all(without)
+                key = 1, len(of), below
             case AnyOf(of):
-                key = 2, self._meet_all(of)
+                key = 2, (below := self._meet_all(of))
             case AtLeastOf(count, of):
-                key = 3, count, self._meet_all(of)
+                key = 3, count, (below := self._meet_all(of))
             case AsOf(then, child):
-                key = 4, then, self._meet(child)
+                key = 4, then, (below := self._meet_all((child,)))
             case _:
                 key = node
         number = self._numbers.setdefault(key, len(self._firsts))
         if number == len(self._firsts):
             self._firsts.append(node)
-            self._times.append(0)
-        self._times[number] += 1
+            self._parents.append(0)
+            for each in below:
+                self._parents[each] += 1
         self._number_of[id(node)] = number
         return number
 
@@ -78,7 +89,8 @@ class Shared:
             if len(members) < FACTORED_MIN:
                 continue
             core = self._all_of(common)
-            self._times[self._meet(core)] += len(members)
+            self._cores.append(core)
+            self._parents[self._meet(core)] += len(members)
             for i in members:
                 rest = self._all_of(tuple(operand for operand in listed[i] if operand not in common))
                 if rest.of or rest.without:

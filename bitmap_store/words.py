@@ -49,14 +49,23 @@ class AtLeast:
     of: tuple["Term", ...]
 
 
-Term = Leaf | All | Any | AtLeast
+@dataclass(slots=True)
+class Counted:
+    """A term that is counted on the way, whatever becomes of it; `size` is right once the whole was gone through."""
+
+    of: "Term"
+    size: int = 0
+
+
+Term = Leaf | All | Any | AtLeast | Counted
 
 
 def size_of(term: Term, stop: Stop) -> int:
     """How many are in."""
     total = 0
-    block = _Block(stop)
-    for start, end in _blocks(term):
+    counting = _counting(term)
+    block = _Block(stop, counting)
+    for start, end in _blocks(term, counting.get(id(term), 0)):
         words = block.words(term, start, end)
         if words is not None:
             total += block.count(words)
@@ -65,9 +74,11 @@ def size_of(term: Term, stop: Stop) -> int:
 
 def packed_term(term: Term, stop: Stop) -> Packed:
     """Who is in, as packed words."""
-    result = Packed(-(-keys_of(term) // BLOCK_KEYS) * BLOCK_KEYS)  # whole blocks, as those are what is looked at
-    block = _Block(stop)
-    for start, end in _blocks(term):
+    counting = _counting(term)
+    keys = max(keys_of(term), counting.get(id(term), 0))
+    result = Packed(-(-keys // BLOCK_KEYS) * BLOCK_KEYS)  # whole blocks, as those are what is looked at
+    block = _Block(stop, counting)
+    for start, end in _blocks(term, keys):
         words = block.words(term, start, end)
         if words is not None:
             result.words[start * KEY_WORDS : end * KEY_WORDS] = words
@@ -88,10 +99,34 @@ def keys_of(term: Term) -> int:
             return min(keys_of(each) for each in of)
         case Any(of) | AtLeast(_, of):
             return max((keys_of(each) for each in of), default=0)
+        case Counted(of=inner):
+            return keys_of(inner)
 
 
-def _blocks(term: Term) -> Sequence[tuple[int, int]]:
-    keys = keys_of(term)
+def _counting(term: Term) -> dict[int, int]:
+    """The terms that are counted or have such a part, by identity, each with the first key behind what is counted."""
+    found: dict[int, int] = {}
+
+    def look(each: Term) -> int:
+        match each:
+            case Leaf():
+                return 0
+            case Counted(of=inner):
+                keys = max(look(inner), keys_of(inner))
+            case All(of, without):
+                keys = max(map(look, of + without))
+            case Any(of) | AtLeast(_, of):
+                keys = max(map(look, of), default=0)
+        if keys:
+            found[id(each)] = keys
+        return keys
+
+    look(term)
+    return found
+
+
+def _blocks(term: Term, keys: int = 0) -> Sequence[tuple[int, int]]:
+    keys = max(keys, keys_of(term))
     return [(start, min(start + BLOCK_KEYS, keys)) for start in range(0, keys, BLOCK_KEYS)]
 
 
@@ -125,11 +160,12 @@ def _sparse(term: Term, start: int, end: int) -> tuple[Containers, int, int] | N
 class _Block:
     """One block of keys at a time. What a method gives lies in `room` at `at`, or in a set; it may use room behind."""
 
-    __slots__ = ("_room", "_stop")
+    __slots__ = ("_counting", "_room", "_stop")
 
-    def __init__(self, stop: Stop) -> None:
+    def __init__(self, stop: Stop, counting: dict[int, int]) -> None:
         self._room = _ROOM
         self._stop = stop
+        self._counting = counting
 
     def count(self, words: Words) -> int:
         """How many bits are set."""
@@ -150,6 +186,11 @@ class _Block:
                 return self._any(of, start, end, at)
             case AtLeast(count, of):
                 return self._at_least(count, of, start, end, at)
+            case Counted(of=inner):
+                found = self.words(inner, start, end, at)
+                if found is not None:
+                    term.size += self.count(found)
+                return found
 
     def _own(self, start: int, end: int, at: int) -> Words:
         return self._room.block(at)[: (end - start) * KEY_WORDS]
@@ -168,11 +209,14 @@ class _Block:
     def _all(self, term: All, start: int, end: int, at: int) -> Words | None:
         own = self._own(start, end, at)
         found = self.words(term.of[0], start, end, at)
+        counted = id(term) in self._counting
         for each in term.of[1:]:
-            if found is None:
+            if found is None and not counted:
                 return None
             other = self.words(each, start, end, at + 1)
-            found = None if other is None else np.bitwise_and(found, other, out=own)
+            found = None if found is None or other is None else np.bitwise_and(found, other, out=own)
+        if term.without and counted and found is None:
+            self._any(term.without, start, end, at)
         if found is not None and term.without:
             removed = self._any(term.without, start, end, at + 1)
             if removed is not None:

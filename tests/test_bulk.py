@@ -1,5 +1,6 @@
 """The bulk routes as an integration uses them, with imports in their real process."""
 
+import asyncio
 import csv
 import fcntl
 import io
@@ -82,6 +83,7 @@ async def test_an_import_is_a_job_with_its_totals(bulk: Bulk) -> None:
     ]
     assert await size(bulk, "everyone") == 3
     assert await size(bulk, 'city = "x"') == 1
+    await asyncio.gather(*bulk.service.store._workers._watching)  # the child tidies up when all is visible already
     assert not list(bulk.service.incoming.iterdir())
 
 

@@ -186,6 +186,22 @@ def test_sizes_of_plans_that_share(packed: bool | None, listed: list[Node], tags
     assert evaluation.sizes(plans) == [len(meant(plan.node, plan.reading)) for plan in plans]
 
 
+@WAYS
+@given(node=nodes())
+@settings(max_examples=40)
+def test_sizes_of_all_parts_of_a_plan(packed: bool | None, node: Node) -> None:
+    """What `explain` asks: the parts are counted on the way to the whole."""
+    plans, pending = [], [Plan(NOW, AllOf((node, Tagged(4)), (AnyOf((Tagged(3), node)),))), Plan(NOW, node)]
+    while pending:
+        plans.append(plan := pending.pop())
+        below = [*getattr(plan.node, "of", ()), *getattr(plan.node, "without", ())]
+        pending += [Plan(plan.reading, child) for child in below]
+        if isinstance(plan.node, AsOf):
+            pending.append(Plan(plan.node.reading, plan.node.node))
+    sizes = Evaluation(LEAVES, packed=packed).sizes(plans)
+    assert sizes == [len(meant(plan.node, plan.reading)) for plan in plans]
+
+
 @given(
     node=nodes(), first=st.sampled_from([0, 7, 65_536, 33 << 16, KEYS << 16]), limit=st.sampled_from([1, 9, 1 << 18])
 )
@@ -201,6 +217,17 @@ def test_the_leaves_are_left_as_they_are(node: Node) -> None:
     before = {reading: [each.copy() for each in sets] for reading, sets in LEAVES.sets.items()}
     Evaluation(LEAVES).sizes([Plan(NOW, node), Plan(THEN, node)])
     assert before == LEAVES.sets
+
+
+@WAYS
+def test_deep_plans_take_no_longer_than_their_nodes(packed: bool | None) -> None:
+    """To look at both ways of each node would double with each level."""
+    node: Node = Tagged(4)
+    for level in range(60):
+        node = AnyOf((AllOf((node, Tagged(3 + level % 2)), (Tagged(5),)), Tagged(1)))
+    plan, expected = Plan(NOW, node), meant(node, NOW)
+    assert Evaluation(LEAVES, packed=packed).users(plan) == expected
+    assert Evaluation(LEAVES, packed=packed).sizes([plan, Plan(THEN, node)]) == [len(expected), len(meant(node, THEN))]
 
 
 def test_equal_parts_are_looked_up_once() -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from bitmap_store.bitmaps import ids_of, intersection_size
+from bitmap_store.containers import widened
 from bitmap_store.evaluate import Evaluation
 from bitmap_store.plan import ANY_SPAN, Plan, Reading, Tagged
 from bitmap_store.rows import Column
@@ -168,6 +169,7 @@ def intersections(audience: BitMap, sets: Sequence[BitMap], stop: Stop) -> list[
 
     if len(sets) < FEW:
         return counted(0, 1)
+    audience = widened(audience)
     found = [0] * len(sets)
     with ThreadPoolExecutor(THREADS) as pool:
         for start, sizes in enumerate(pool.map(counted, range(THREADS))):

@@ -208,8 +208,8 @@ class Import:
         request = self._request
         size = max(request.path.stat().st_size, 1)
         route = route_of(request.kind, catalog, entity.key, self._writer.timezone)
-        for block in ahead(read_blocks(request.path, request.format, route.shape)):
-            meant = route.interpret(block)
+        blocks = ahead(read_blocks(request.path, request.format, route.shape))
+        for block, meant in ahead((block, route.interpret(block)) for block in blocks):
             self._totals.read += block.rows
             self._reject([*block.rejected, *meant.rejected])
             ids = names.resolve(meant.names)
