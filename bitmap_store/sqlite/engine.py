@@ -6,13 +6,11 @@ Any number of processes may have the directory open; `view` notices what the oth
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from math import inf
-from pathlib import Path
 from typing import TypeVar
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -37,9 +35,10 @@ from bitmap_store.sqlite.database import async_engine, migrate, read_connection,
 from bitmap_store.sqlite.exports import ExportColumn, Exporter
 from bitmap_store.sqlite.fold import ENTRIES_MAX, fold, version_at
 from bitmap_store.sqlite.jobs import ImportRequest, find_job, mark_interrupted, page_of_jobs, page_of_rejections
-from bitmap_store.sqlite.memberships import TAIL_MAX, Memberships
+from bitmap_store.sqlite.memberships import Memberships
 from bitmap_store.sqlite.names import Names
 from bitmap_store.sqlite.profiles import Facts, facts_of, profile_of
+from bitmap_store.sqlite.settings import StoreSettings
 from bitmap_store.sqlite.summaries import summary_of
 from bitmap_store.sqlite.tokens import TokenInfo
 from bitmap_store.sqlite.upkeep import Upkeep
@@ -68,23 +67,6 @@ BREAKDOWN_LONG = 64
 """From so many keys on a breakdown is shared among threads."""
 POLL_SECONDS = 0.1
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """What a store can be told. retention: how far back asOf reaches. cache_bytes_max: of evaluated leaves.
-
-    tail_max: changes of a tag that stay by themselves; more are made into a layer. mapped: whether bases are read
-    from files of the cache, which all processes share.
-    """
-
-    directory: Path
-    timezone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
-    retention: timedelta = timedelta(days=30)
-    cache_bytes_max: int = 512 << 20
-    import_bytes_max: int = 64 << 30
-    tail_max: int = TAIL_MAX
-    mapped: bool = True
 
 
 @dataclass(frozen=True)
