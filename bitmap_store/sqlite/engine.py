@@ -25,7 +25,7 @@ from bitmap_store.catalog import NO_VALUES, Catalog, ValueTable
 from bitmap_store.clock import Clock
 from bitmap_store.definitions import TagChange, TagDefinition
 from bitmap_store.errors import Invalid, NotFound, Stale
-from bitmap_store.evaluate import FIRST_IDS, SHORT, Evaluation
+from bitmap_store.evaluate import FEW_PLANS, FIRST_IDS, SHORT, Evaluation, quick_size
 from bitmap_store.expression import Expression, Match
 from bitmap_store.plan import Plan, Reading, Universe
 from bitmap_store.rows import Rows
@@ -257,6 +257,14 @@ class SqliteStore:
 
     async def count(self, plans: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.count`."""
+        found: list[int] = []
+        for plan in plans if len(plans) <= FEW_PLANS else ():
+            size = quick_size(plan, self._memberships)
+            if size is None:
+                break
+            found.append(size)
+        if len(found) == len(plans):
+            return found
         return await self._evaluated(lambda evaluation: evaluation.sizes(plans), plans)
 
     async def _members(self, plan: Plan) -> BitMap:

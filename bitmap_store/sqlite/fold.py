@@ -11,12 +11,12 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
+from bitmap_store.bitmaps import ids_of
 from bitmap_store.rows import is_member
 from bitmap_store.sqlite import cache, jobs, name_upkeep
-from bitmap_store.sqlite.base import SHARD_BITS
+from bitmap_store.sqlite.base import SHARD_BITS, fragments_of, shards_of
 from bitmap_store.sqlite.database import read_connection
-from bitmap_store.sqlite.merge import shards_of
-from bitmap_store.sqlite.staging import Staging, fragments_in, swap, sweep
+from bitmap_store.sqlite.staging import Staging, swap, sweep
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.values import micros
 
@@ -97,10 +97,10 @@ def _fold_tag(directory: Path, writer: Writer, staging: Staging, tag: int) -> No
     memberships = writer.memberships
     version = memberships.tail()
     covered = memberships.overlaid(tag, version)
-    shards = shards_of(covered, SHARD_BITS)
+    shards = shards_of(ids_of(covered))
     every = memberships.rows(tag, version)
     inside = every.take(is_member(every["user"] >> SHARD_BITS, shards))
-    staging.add(tag, fragments_in([inside], shards))
+    staging.add(tag, list(fragments_of(inside)))
     staging.finish()
     stamp: int | None = None
     if memberships.bases.directory is not None:

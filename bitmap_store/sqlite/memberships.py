@@ -62,12 +62,17 @@ class Memberships:
         """Learns of every version that any process has committed; the version of the file."""
         with self.lock:
             version, folds = self._connection.execute("SELECT version, folds FROM store").fetchone()
+            self.learn(version, folds)
+            return int(version)
+
+    def learn(self, version: int, folds: int) -> None:
+        """Learns that the file has come to a version, and how often bases were brought up to date there."""
+        with self.lock:
             if version > self.version:
                 self._read_log(version)
             if folds != self._folds:
                 self._forget_old_bases()
                 self._folds = folds
-            return int(version)
 
     def _forget_old_bases(self) -> None:
         """Lets go of bases that have been brought up to date in the file, so that log entries can be too."""
@@ -346,8 +351,13 @@ class Memberships:
         standing = None if state is None else state.standing
         if standing is None or reading.version < standing.floor:
             return None
-        if not standing.entries and not standing.layers and _held_by(standing.base, leaf, reading.moment):
-            return standing.base.members(leaf, reading.moment)
+        if standing.is_base(reading.version):
+            if type(leaf) is Tagged and leaf.values is not None and len(leaf.values) == 1 and leaf.span is ANY_SPAN:
+                table = standing.base.values.get(leaf.values[0])  # what most leaves are
+                if table is not None and reading.moment < table.ends_first:
+                    return table.users
+            elif _held_by(standing.base, leaf, reading.moment):
+                return standing.base.members(leaf, reading.moment)
         return self._cache.find(leaf, self._stamp(leaf.tag, standing, reading.version), reading.moment)
 
     def rows(self, tag: int, version: int, users: BitMap | None = None) -> Rows:

@@ -32,6 +32,11 @@ class Standing:
             return count
         return bisect_right(entries, version, key=version_of)
 
+    def is_base(self, version: int) -> bool:
+        """Whether the base alone says all at a version: what was written since, if anything, it holds already."""
+        flips = self.flips
+        return not self.layers and len(self.entries) == len(flips) and not (flips and flips[-1].version > version)
+
     def says_all_since(self, version: int) -> bool:
         """Whether all changes after a version are in the layers and the tail."""
         return version >= self.floor and not (self.flips and self.flips[-1].version > version)
