@@ -6,13 +6,11 @@ Any number of processes may have the directory open; `view` notices what the oth
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from math import inf
-from pathlib import Path
 from typing import TypeVar
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -37,11 +35,13 @@ from bitmap_store.sqlite.database import async_engine, migrate, read_connection,
 from bitmap_store.sqlite.exports import ExportColumn, Exporter
 from bitmap_store.sqlite.fold import ENTRIES_MAX, fold, version_at
 from bitmap_store.sqlite.jobs import ImportRequest, find_job, mark_interrupted, page_of_jobs, page_of_rejections
-from bitmap_store.sqlite.memberships import TAIL_MAX, Memberships
+from bitmap_store.sqlite.memberships import Memberships
 from bitmap_store.sqlite.names import Names
 from bitmap_store.sqlite.profiles import Facts, facts_of, profile_of
+from bitmap_store.sqlite.settings import StoreSettings
 from bitmap_store.sqlite.summaries import summary_of
 from bitmap_store.sqlite.tokens import TokenInfo
+from bitmap_store.sqlite.upkeep import Upkeep
 from bitmap_store.sqlite.user_tags import Asked, UserTags
 from bitmap_store.sqlite.work import Workers
 from bitmap_store.sqlite.writer import Transaction, Writer
@@ -67,21 +67,6 @@ BREAKDOWN_LONG = 64
 """From so many keys on a breakdown is shared among threads."""
 POLL_SECONDS = 0.1
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """What a store can be told. retention: how far back asOf reaches. cache_bytes_max: of evaluated leaves.
-
-    tail_max: changes of a tag that stay by themselves; more are made into a layer.
-    """
-
-    directory: Path
-    timezone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
-    retention: timedelta = timedelta(days=30)
-    cache_bytes_max: int = 512 << 20
-    import_bytes_max: int = 64 << 30
-    tail_max: int = TAIL_MAX
 
 
 @dataclass(frozen=True)
@@ -130,7 +115,10 @@ class SqliteStore:
         self._async_engine = async_engine(settings.directory)
         self._connection = read_connection(settings.directory)
         self._memberships = Memberships(
-            self._connection, settings.cache_bytes_max, settings.tail_max, cache.directory_of(settings.directory)
+            self._connection,
+            settings.cache_bytes_max,
+            settings.tail_max,
+            cache.directory_of(settings.directory) if settings.mapped else None,
         )
         self._user_tags = UserTags(self._memberships)
         self._lanes = Lanes()
@@ -150,6 +138,7 @@ class SqliteStore:
             {"directory": str(settings.directory.absolute()), "timezone": settings.timezone.key},
             self.clock,
         )
+        self._upkeep = Upkeep(settings.directory, self._connection, self.writer, self._workers, settings.retention)
         for write in mark_interrupted(settings.directory, self._connection):
             self.writer.submit(write).result()
         self._refresh()
@@ -461,10 +450,20 @@ class SqliteStore:
             fold, self.settings.directory, self._connection, self.writer, self.settings.retention, entries_max
         )
 
+    async def keep_up(self) -> bool:
+        """Folds and makes files of the cache, in a process of its own, where that is due; whether it was. For
+        whoever serves, now and then."""
+        due = await self._upkeep.keep_up()
+        self._refresh()
+        self.look_for_files()
+        return due
+
     async def build_cache(self, stale_max: float = 0.0) -> cache.Built | None:
         """Makes the files of the cache that are missing; None while other bulk work goes on. See `cache.build`."""
 
         def build() -> cache.Built | None:
+            if self._memberships.bases.directory is None:
+                return cache.Built(0, 0)
             with closing(read_connection(self.settings.directory)) as connection:
                 return cache.build_alone(self.settings.directory, connection, stale_max)
 

@@ -34,11 +34,12 @@ AHEAD = 2
 Shards = NDArray[np.uint32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Staged:
     """A tag whose fragments are staged: what the file says, whom that changes, and the shards that were rewritten.
 
-    version: up to which the fragments hold the log; who was written later is worked out again in the flip.
+    version: up to which the fragments hold the log; who was written later is worked out again in the flip. stamp:
+    that of the file of the cache which holds the tag as it was staged.
     """
 
     tag: int
@@ -47,6 +48,7 @@ class Staged:
     touched: BitMap
     version: int
     shards: Shards
+    stamp: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
