@@ -1,6 +1,7 @@
 """The reference of the service: a bare Starlette route that parses the body and answers a constant.
 
 Served like Tagroar, by the same server with the same settings, in a process of its own. Nothing here asks anything.
+Beside it, under /naive, is Strawberry as it comes.
 """
 
 import os
@@ -12,7 +13,9 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+
+from benchmarks import naive
 
 ANSWERS_VARIABLE = "TAGROAR_BENCH_ANSWERS"
 """A directory with a file for each route: the answer of Tagroar whose size the constant has."""
@@ -31,8 +34,13 @@ def application() -> Starlette:
     async def ready(_request: Request) -> Response:
         return PlainTextResponse("ready")
 
-    routes = [Route("/readyz", ready), Route("/bare/{name}", answer, methods=["POST"])]
-    return Starlette(routes=routes)
+    return Starlette(
+        routes=[
+            Route("/readyz", ready),
+            Route("/bare/{name}", answer, methods=["POST"]),
+            Mount("/naive", naive.application),
+        ]
+    )
 
 
 def serve(port: int) -> None:

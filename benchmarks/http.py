@@ -15,8 +15,8 @@ from pathlib import Path
 from benchmarks.figures import Figure, Run, median, undisturbed
 from benchmarks.load import Answers, Round, played
 from benchmarks.questions import Questions
-from benchmarks.servers import Server, new_token
-from benchmarks.stores import opened, store_of
+from benchmarks.servers import Server
+from benchmarks.stores import new_token, opened, store_of
 from benchmarks.world import World
 from bitmap_store.expression import And, Expression, Match, Not, Or
 from bitmap_store.language import render
@@ -59,7 +59,7 @@ async def measure(run: Run, world: World) -> None:
     path = await store_of(world, run.told)
     with tempfile.TemporaryDirectory(prefix="tagroar-bench-http-") as name:
         bodies = Bodies(Path(name), world)
-        token = new_token(path)
+        token = await new_token(path)
         with Server.tagroar(path, token) as ours:
             bodies.answers(ours)
             with Server.bare(bodies.constants) as theirs:
@@ -167,10 +167,12 @@ class Sides:
         self._run, self._ours, self._theirs, self._bodies = run, ours, theirs, bodies
         self._sent: dict[str, int] = {}
 
-    def _played(self, server: Server, kind: Kind, connections: int, count: int | None = None) -> Answers:
+    def _played(
+        self, server: Server, kind: Kind, connections: int, count: int | None = None, reference: str = ""
+    ) -> Answers:
         mine = server is self._ours
         first = self._sent.get(kind.name, 0) if mine else 0
-        path = "/graphql" if mine else f"/bare/{kind.name}"
+        path = "/graphql" if mine else reference or f"/bare/{kind.name}"
         answers = played(
             Round(server.port, path, str(kind.bodies), server.headers, first, connections, SECONDS, count=count)
         )
@@ -180,16 +182,16 @@ class Sides:
                 self._run.say(f"{kind.name}: some requests were sent twice")
         return answers
 
-    def _rates(self, kind: Kind) -> tuple[float, float, str]:
+    def _rates(self, kind: Kind, reference: str = "") -> tuple[float, float, str]:
         """Answers a second of both, and the processor time of one answer of both, in words."""
         rates: dict[Server, list[float]] = {self._ours: [], self._theirs: []}
         processor: dict[Server, list[float]] = {self._ours: [], self._theirs: []}
         for server in rates:
-            self._played(server, kind, CONNECTIONS, count=100)
+            self._played(server, kind, CONNECTIONS, count=100, reference=reference)
         for _ in range(ROUNDS):
             for server in rates:
                 before = server.processor_seconds()
-                answers = self._played(server, kind, CONNECTIONS)
+                answers = self._played(server, kind, CONNECTIONS, reference=reference)
                 rates[server].append(answers.rate)
                 processor[server].append((server.processor_seconds() - before) / len(answers.latencies))
         spent = [median(seconds) * 1e6 for seconds in processor.values()]
@@ -207,6 +209,10 @@ class Sides:
         bound = 0.35 if world.users <= SMALL else None
         one = self._figure("sizes of two leaves, each different", self._bodies.size, bound)
         self._figure("the same, as texts", self._bodies.text, None)
+        ours, theirs, note = self._rates(self._bodies.size, "/naive/")
+        self._run.figure(
+            Figure("the same, beside Strawberry", "req/s", ours, theirs, "as it comes", "ratio", note=note)
+        )
         self._figure("a size that was asked before", self._bodies.same, 1.0)
         fifty, _, _ = self._rates(self._bodies.fifty)
         self._run.figure(

@@ -18,8 +18,8 @@ from benchmarks.files import File, made
 from benchmarks.http import SIZE, body, where_of
 from benchmarks.load import Answers, Round, begun, ended
 from benchmarks.questions import Questions
-from benchmarks.servers import Server, new_token
-from benchmarks.stores import copied, store_of
+from benchmarks.servers import Server
+from benchmarks.stores import copied, new_token, store_of
 from benchmarks.world import World
 
 RATE, SECONDS, ALONE_SECONDS, CONNECTIONS = 100.0, 60.0, 15.0, 64
@@ -37,7 +37,7 @@ async def measure(run: Run, world: World) -> None:
     other = World(min(world.users, IMPORTED_USERS), world.tag_count, world.value_count, world.seed + 1)
     file = made(other, File("long"), run.told)
     async with copied(path) as copy:
-        token = new_token(copy)
+        token = await new_token(copy)
         with Server.tagroar(copy, token) as server, tempfile.TemporaryDirectory(prefix="tagroar-bench-open-") as name:
             questions = Questions(world, seed=12)
             for value in questions.pool:

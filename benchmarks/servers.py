@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -19,22 +18,7 @@ from benchmarks.figures import ROOT
 
 READY_SECONDS = 600
 TICKS = os.sysconf("SC_CLK_TCK")
-SCOPES = ("count", "members", "write", "define", "admin")
 SETTINGS = {"cache_bytes": 2 << 30}
-
-
-def new_token(directory: Path) -> str:
-    """A token for everything."""
-    scopes = [part for scope in SCOPES for part in ("--scope", scope)]
-    done = subprocess.run(
-        [sys.executable, "server.py", "token", "create", f"bench-{secrets.token_hex(4)}", *scopes],
-        cwd=ROOT,
-        env=environment(TAGROAR_DATA=directory),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.splitlines()[-1].strip()
 
 
 def environment(**named: object) -> dict[str, str]:

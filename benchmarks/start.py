@@ -10,8 +10,8 @@ from benchmarks.figures import Figure, Run, median
 from benchmarks.http import SIZE, body, where_of
 from benchmarks.load import Round, played
 from benchmarks.questions import Questions, values_of
-from benchmarks.servers import Server, new_token
-from benchmarks.stores import build_cache, copied, opened, store_of
+from benchmarks.servers import Server
+from benchmarks.stores import build_cache, copied, new_token, opened, store_of
 from benchmarks.world import World
 
 WARM, WORKERS = 5, 4
@@ -28,7 +28,7 @@ async def measure(run: Run, world: World) -> None:
     """Warm starts, a cold one, and memory."""
     path = await store_of(world, run.told)
     async with copied(path) as copy:
-        token = new_token(copy)
+        token = await new_token(copy)
         question = where_of(Questions(world, seed=8).five(1)[0])
         async with opened(copy) as store:
             await build_cache(store)

@@ -4,6 +4,7 @@ A benchmark that writes works on a copy.
 """
 
 import asyncio
+import secrets
 import shutil
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -18,6 +19,7 @@ from bitmap_store.values import DatePrecision, Job, JobState, TagKind
 
 CACHE_BYTES = 2 << 30
 READY = "ready"
+SCOPES = ("count", "members", "write", "define", "admin")
 
 
 def definition_of(shape: Shape) -> TagDefinition:
@@ -65,6 +67,12 @@ async def import_file(store: Store, kind: str, path: Path) -> Imported:
     if job.state is not JobState.DONE or job.rows_rejected:
         raise RuntimeError(f"import of {path.name}: {job}")
     return Imported(job, seconds)
+
+
+async def new_token(path: Path) -> str:
+    """A token for everything."""
+    async with opened(path) as store:
+        return await store.create_token(f"bench-{secrets.token_hex(4)}", SCOPES)
 
 
 async def build_cache(store: Store) -> None:

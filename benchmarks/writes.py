@@ -16,8 +16,8 @@ from pathlib import Path
 from benchmarks.figures import Figure, Run
 from benchmarks.load import Round, played
 from benchmarks.questions import Questions, Value
-from benchmarks.servers import Server, new_token
-from benchmarks.stores import copied, store_of
+from benchmarks.servers import Server
+from benchmarks.stores import copied, new_token, store_of
 from benchmarks.world import World
 
 ASSIGN = "mutation($i: [TagAssignment!]!) { assignTags(input: $i) { dataVersion } }"
@@ -31,7 +31,7 @@ async def measure(run: Run, world: World) -> None:
     """Writes, writes that are read elsewhere, and the reference."""
     path = await store_of(world, run.told)
     async with copied(path) as copy:
-        token = new_token(copy)
+        token = await new_token(copy)
         with Server.tagroar(copy, token) as server, tempfile.TemporaryDirectory(prefix="tagroar-bench-writes-") as name:
             bodies = Path(name) / "assignments.jsonl"
             assignments = _assignments(world)

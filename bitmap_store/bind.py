@@ -28,6 +28,7 @@ from bitmap_store.expression import (
     Related,
     Saved,
     Users,
+    operands,
     walk,
 )
 from bitmap_store.literals import parse_moment
@@ -66,6 +67,9 @@ from bitmap_store.values import (
 HASH_SPACE = 1 << 32
 NODES_MAX = 20_000
 """How far saved audiences and rules may expand one question."""
+BOUND_MAX = 16_384
+"""Matches of which a catalog remembers what they are bound to; of each a few hundred bytes."""
+VALUES_KEPT_MAX = 16
 
 _ARGUMENTS = {
     "operator": {Operator.EQ: "eq", Operator.GT: "gt", Operator.GTE: "gte", Operator.LT: "lt", Operator.LTE: "lte"}
@@ -101,6 +105,23 @@ def days_of(duration: timedelta) -> int:
     return ceil(duration / timedelta(days=1))
 
 
+def known_plan(catalog: Catalog, entity: str, expression: Expression, reading: Reading) -> Plan | None:
+    """The plan of a match, or of several that all hold, if all of them were bound before; in a few microseconds."""
+    bound = catalog.bound
+    if type(expression) is Match:
+        node = bound.get((entity, expression))
+        return None if node is None else Plan(reading, node)
+    if type(expression) is not And:
+        return None
+    nodes = []
+    for child in expression.of:
+        node = bound.get((entity, child)) if type(child) is Match else None
+        if node is None:
+            return None
+        nodes.append(node)
+    return Plan(reading, AllOf(tuple(nodes))) if len(nodes) > 1 else None
+
+
 class Binder:
     """Binds expressions of one entity kind.
 
@@ -125,6 +146,25 @@ class Binder:
 
     def plan(self, expression: Expression, reading: Reading, argument: str = "where") -> Plan:
         """The plan of an expression. Everything named is checked, also where simplifying would drop it."""
+        if not self._is_known(expression):
+            self._check_names(expression, reading, argument)
+        self._nodes = 0
+        return Plan(reading, self._node(simplify(expression), reading, argument, ()))
+
+    def _is_known(self, expression: Expression) -> bool:
+        """Whether it names nothing but tags and values that were bound before."""
+        pending = [expression]
+        for node in pending:
+            if isinstance(node, Match):
+                if (self._entity, node) not in self._catalog.bound:
+                    return False
+            elif isinstance(node, And | Or | Not | AtLeast):
+                pending += operands(node)
+            elif not isinstance(node, Everyone):
+                return False
+        return True
+
+    def _check_names(self, expression: Expression, reading: Reading, argument: str) -> None:
         for path, node in walk(expression):
             place = f"{argument}.{path}" if path else argument
             if type(node) in _LATER:
@@ -134,8 +174,6 @@ class Binder:
                 self._node(node, reading, place, ())
             if isinstance(node, At):
                 self._then(node, place)
-        self._nodes = 0
-        return Plan(reading, self._node(simplify(expression), reading, argument, ()))
 
     def _node(self, node: Expression, reading: Reading, place: str, within: tuple[str, ...]) -> Node:
         self._nodes += 1
@@ -203,7 +241,22 @@ class Binder:
     # ------------------------------------------------------------ one tag
 
     def _match(self, match: Match, reading: Reading, place: str, within: tuple[str, ...]) -> Node:
-        tag = self._catalog.tag_of(self._entity, match.key, argument=f"{place}.tag.key")
+        found = self._catalog.bound.get((self._entity, match))
+        if found is None:
+            tag = self._catalog.tag_of(self._entity, match.key, argument=f"{place}.tag.key")
+            found = self._match_of(match, tag, reading, place, within)
+            if not tag.is_rule and match.within is None and match.ahead is None:  # the same at every reading
+                self._keep(match, found)
+        return found
+
+    def _keep(self, match: Match, node: Node) -> None:
+        bound = self._catalog.bound
+        if len(match.values or ()) <= VALUES_KEPT_MAX and len(getattr(node, "values", None) or ()) <= VALUES_KEPT_MAX:
+            if len(bound) >= BOUND_MAX:
+                bound.clear()
+            bound[(self._entity, match)] = node
+
+    def _match_of(self, match: Match, tag: Tag, reading: Reading, place: str, within: tuple[str, ...]) -> Node:
         self._check_conditions(match, tag, f"{place}.tag")
         if tag.is_rule:
             return self._rule(match, tag, reading, place, within)

@@ -26,7 +26,7 @@ SPARSE = 3 << 10
 
 def ids_of(bitmap: BitMap) -> NDArray[np.uint32]:
     """The members, ascending."""
-    if croaring.AVAILABLE:
+    if croaring.AVAILABLE and len(bitmap) > LONG:
         return croaring.ids_of(bitmap)
     return np.frombuffer(bitmap.to_array(), np.uint32) if bitmap else np.zeros(0, np.uint32)
 
@@ -43,7 +43,7 @@ def ids_between(bitmap: BitMap, start: int, stop: int) -> NDArray[np.uint32]:
 
 def bitmap_of(ids: NDArray[np.integer[Any]]) -> BitMap:
     """The set of these ids; eight times faster by way of `array` than from the ndarray itself."""
-    if croaring.AVAILABLE:
+    if croaring.AVAILABLE and len(ids) > LONG:
         return croaring.bitmap_of(np.ascontiguousarray(ids, np.uint32))
     members = array.array("I")
     members.frombytes(np.ascontiguousarray(ids, np.uint32).tobytes())

@@ -11,6 +11,7 @@ from functools import lru_cache
 from bitmap_store.errors import NotFound
 from bitmap_store.expression import Expression, Match, Saved, nfc, walk
 from bitmap_store.language import parse
+from bitmap_store.plan import Node
 from bitmap_store.values import Category, EntityKind, SavedAudience, Tag
 
 KEPT_TEXT_BYTES_MAX = 16 << 20
@@ -56,7 +57,10 @@ NO_VALUES = ValueTable({})
 
 @dataclass(frozen=True)
 class Catalog:
-    """All definitions at one moment; every look-up raises NOT_FOUND with the nearest names."""
+    """All definitions at one moment; every look-up raises NOT_FOUND with the nearest names.
+
+    bound: what binding worked out of these definitions, for as long as they stand.
+    """
 
     version: int = 0
     entities: Mapping[str, EntityKind] = field(default_factory=dict)
@@ -65,6 +69,7 @@ class Catalog:
     audiences: Mapping[str, SavedAudience] = field(default_factory=dict)
     value_tables: Mapping[int, ValueTable] = field(default_factory=dict)
     tags_by_id: Mapping[int, Tag] = field(default_factory=dict)
+    bound: dict[tuple[str, Match], Node] = field(default_factory=dict, compare=False, repr=False)
 
     def entity(self, key: str, *, argument: str | None = None) -> EntityKind:
         """The entity kind with this key."""

@@ -94,9 +94,9 @@ class At:
 
     @property
     def keys(self) -> int:
-        """How many keys of 2^16 ids there are."""
+        """How many keys of 2^16 ids there are; one at least, because costs are divided by it."""
         if self._keys < 0:
-            self._keys = keys_of(self.universe)
+            self._keys = max(1, keys_of(self.universe))
         return self._keys
 
     def of(self, reading: Reading) -> "At":

@@ -6,11 +6,13 @@ asserts that every node is handled.
 """
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from operator import attrgetter, is_
+from typing import Any
 
 from bitmap_store.errors import TooLarge
 
@@ -66,6 +68,10 @@ class Match(Expression):
     ahead: timedelta | None = None
     times: int | None = None
     min_score: float | None = None
+
+    def __hash__(self) -> int:
+        """Of what tells most matches apart; they are the keys of every cache."""
+        return hash((self.key, self.values, self.number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +194,23 @@ def children(node: Expression) -> tuple[tuple[str, Expression], ...]:
             return ()
 
 
+def operands(node: Expression) -> tuple[Expression, ...]:
+    """The operands of a node, without the steps that lead to them."""
+    of = _OPERANDS.get(type(node))
+    return () if of is None else of(node)
+
+
+_OPERANDS: dict[type, Callable[[Any], tuple[Expression, ...]]] = {
+    **dict.fromkeys((And, Or, AtLeast), attrgetter("of")),
+    **dict.fromkeys((Not, At, Related, Lookalike), lambda node: (node.of,)),
+}
+
+
 def with_children(node: Expression, of: tuple[Expression, ...]) -> Expression:
-    """The node over other operands, in the order and number of `children`."""
+    """The node over other operands, in the order and number of `children`; the same object over the same ones."""
+    below = operands(node)
+    if len(of) == len(below) and all(map(is_, of, below)):
+        return node
     match node:
         case And() | Or() | AtLeast():
             return replace(node, of=of)
@@ -214,9 +235,9 @@ def check_bounds(node: Expression, leaves_max: int = LEAVES_MAX, depth_max: int 
         current, depth = pending.pop()
         if depth > depth_max:
             raise TooLarge(f"the expression is nested deeper than {depth_max} levels")
-        below = children(current)
+        below = operands(current)
         leaves += not below
         if leaves > leaves_max:
             raise TooLarge(f"the expression has more than {leaves_max} leaves")
-        pending.extend((child, depth + 1) for _, child in below)
+        pending += [(child, depth + 1) for child in below]
     return leaves

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from bitmap_store.bitmaps import ids_of
+from bitmap_store.bitmaps import bitmap_of, ids_of, packed, unpacked
 from bitmap_store.errors import Damaged
 from bitmap_store.values import NEVER
 
@@ -50,13 +50,18 @@ _DEFAULTS: Row = tuple(column.item() for column in _NOTHING.values())
 _NONE_KNOWN: Mapping[str, bytes] = {}
 _FORMATS = "IiqqqidIq"  # of struct, a letter a field
 
+MANY = 4096
+SPARSE = 16
+"""Of more values than MANY, in a range of less than so many ids each, a table of the range is the fastest."""
+
 _HEADER = struct.Struct("<4sIII")  # magic, rows, columns, body length
 _FEW_HEADER = struct.Struct("<4sBH")  # magic, rows, a bit for each field that is not as in `rows_of`
 _CHECKSUM = struct.Struct("<I")  # CRC-32 of header and body, at the end
 _COLUMN = struct.Struct("<BBI")  # field, encoding, compressed length
 _MAGIC = b"TRw1"
 _FEW_MAGIC = b"TRf1"
-_CONSTANT, _CODES8, _CODES16, _RAW = range(4)
+_CONSTANT, _CODES8, _CODES16, _RAW, _SET, _OFFSETS = range(6)
+_SAMPLE = 4096
 
 
 def is_constant(column: Column) -> bool:
@@ -248,8 +253,21 @@ def is_member(values: NDArray[np.generic], ordered: NDArray[np.generic]) -> NDAr
     """For each of `values`, whether it is in the ascending array `ordered`."""
     if not len(ordered):
         return np.zeros(len(values), bool)
+    if len(values) > MANY and values.dtype == ordered.dtype == np.uint32:
+        span = int(ordered[-1].item()) - int(ordered[0].item()) + 1
+        if span <= SPARSE * (len(values) + len(ordered)):
+            return _is_in_range(values.view(np.uint32), ordered.view(np.uint32), span)
     at = np.searchsorted(ordered, values)
     found: NDArray[np.bool_] = ordered[np.minimum(at, len(ordered) - 1)] == values
+    return found
+
+
+def _is_in_range(values: NDArray[np.uint32], ordered: NDArray[np.uint32], span: int) -> NDArray[np.bool_]:
+    """The same by way of a table of all ids between the first and the last, which costs a look a value."""
+    table = np.zeros(span + 1, np.bool_)
+    table[ordered - ordered[0]] = True
+    places = np.minimum(values - ordered[0], np.uint32(span))  # a value below the first wraps round, beyond the last
+    found: NDArray[np.bool_] = table[places]
     return found
 
 
@@ -304,25 +322,40 @@ def _decode_few(data: bytes) -> Rows:
 
 
 def _encode_column(name: str, column: Column) -> bytes:
-    field = NAMES.index(name)
     if is_constant(column):
         column = column[:1]
     bits = np.ascontiguousarray(column).view(f"<u{column.itemsize}")  # NaN equals itself this way
     if len(bits) == 0 or bool((bits == bits[0]).all()):
         encoding, data = _CONSTANT, bits[:1].tobytes()
-    elif name == "user" or len(bits) < 64:
+    elif name == "user":
+        is_set = ascend(bits)
+        encoding, data = (_SET, packed(bitmap_of(bits))) if is_set else (_RAW, zlib.compress(bits.tobytes(), 1))
+    elif len(bits) < 64:
         encoding, data = _RAW, zlib.compress(bits.tobytes(), 1)
     else:
-        distinct, codes = np.unique(bits, return_inverse=True)
-        if len(distinct) <= 1 << 8:
-            encoding, packed = _CODES8, codes.astype("<u1")
-        elif len(distinct) <= 1 << 16:
-            encoding, packed = _CODES16, codes.astype("<u2")
-        else:
-            encoding, packed, distinct = _RAW, bits, bits[:0]
-        prefix = struct.pack("<I", len(distinct)) + distinct.tobytes() if encoding != _RAW else b""
-        data = prefix + zlib.compress(packed.tobytes(), 1)
-    return _COLUMN.pack(field, encoding, len(data)) + data
+        encoding, data = _codes(bits) or _offsets(bits, bits[int(np.argmin(column))])
+    return _COLUMN.pack(NAMES.index(name), encoding, len(data)) + data
+
+
+def _codes(bits: NDArray[Any]) -> tuple[int, bytes] | None:
+    """A byte or two a row, if few rows say something else than others."""
+    sample = bits[:: 1 + len(bits) // _SAMPLE]
+    if 2 * len(np.unique(sample)) > len(sample):
+        return None
+    distinct = np.unique(bits)
+    if len(distinct) > 1 << 16:
+        return None
+    encoding, form = (_CODES8, "<u1") if len(distinct) <= 1 << 8 else (_CODES16, "<u2")
+    codes = np.searchsorted(distinct, bits).astype(form)
+    return encoding, struct.pack("<I", len(distinct)) + distinct.tobytes() + zlib.compress(codes.tobytes(), 1)
+
+
+def _offsets(bits: NDArray[Any], least: Any) -> tuple[int, bytes]:
+    """The distance of each from the least, all lowest bytes first, then all of the next: no more than are needed."""
+    distances = bits - least
+    width = max(1, (int(distances.max()).bit_length() + 7) // 8)
+    planes = distances.view(np.uint8).reshape(len(bits), bits.itemsize)[:, :width].T
+    return _OFFSETS, least.tobytes() + planes.tobytes()
 
 
 def decode_columns(data: bytes) -> tuple[int, dict[str, Column]]:
@@ -344,14 +377,18 @@ def decode_columns(data: bytes) -> tuple[int, dict[str, Column]]:
         field, encoding, size = _COLUMN.unpack_from(body, at)
         at += _COLUMN.size
         name = NAMES[field]
-        found[name] = _decode_column(ROW[name], encoding, body[at : at + size])
+        found[name] = _decode_column(ROW[name], count, encoding, body[at : at + size])
         at += size
     return count, found
 
 
-def _decode_column(dtype: np.dtype[np.generic], encoding: int, data: memoryview) -> Column:
+def _decode_column(dtype: np.dtype[np.generic], count: int, encoding: int, data: memoryview) -> Column:
     if encoding == _CONSTANT:
         return np.frombuffer(data, dtype)
+    if encoding == _SET:
+        return ids_of(unpacked(bytes(data)))
+    if encoding == _OFFSETS:
+        return _from_offsets(dtype, count, data)
     if encoding == _RAW:
         return np.frombuffer(zlib.decompress(data), dtype)
     (size,) = struct.unpack_from("<I", data)
@@ -360,6 +397,16 @@ def _decode_column(dtype: np.dtype[np.generic], encoding: int, data: memoryview)
     codes = np.frombuffer(zlib.decompress(data[table_end:]), "<u1" if encoding == _CODES8 else "<u2")
     column: Column = table[codes]
     return column
+
+
+def _from_offsets(dtype: np.dtype[np.generic], count: int, data: memoryview) -> Column:
+    form = f"<u{dtype.itemsize}"
+    planes = np.frombuffer(data[dtype.itemsize :], np.uint8).reshape(-1, count)
+    distances = np.zeros((count, dtype.itemsize), np.uint8)
+    distances[:, : len(planes)] = planes.T
+    found = distances.view(form).reshape(count)
+    found += np.frombuffer(data[: dtype.itemsize], form)
+    return found.view(dtype)
 
 
 def decode(data: bytes) -> Rows:

@@ -18,7 +18,7 @@ from bitmap_store.expression import (
     Not,
     Or,
     Part,
-    children,
+    operands,
     with_children,
 )
 
@@ -31,17 +31,27 @@ def simplify(node: Expression) -> Expression:
     What is inside of At, Related and Lookalike is simplified by itself: everyone there is another
     everyone. Every set is taken to be part of everyone, which makes a double `not` no change.
     """
-    return _settled(with_children(node, tuple(simplify(child) for _, child in children(node))))
+    below = operands(node)
+    if not below:
+        return constants(node)
+    return _settled(with_children(node, tuple([simplify(child) for child in below])))
 
 
 def _settled(node: Expression) -> Expression:
     """The node when its operands are simplified already. Each rule makes it smaller, so this ends."""
+    if type(node) is And and _is_plain(node.of):
+        return node
     before = None
     while node is not before:
         before = node
         for rule in RULES:
             node = rule(node)
     return node
+
+
+def _is_plain(of: tuple[Expression, ...]) -> bool:
+    """Whether no rule changes an `and` of these: several different matches."""
+    return len(of) > 1 and {*map(type, of)} == {Match} and len({*of}) == len(of)
 
 
 def double_negation(node: Expression) -> Expression:

@@ -45,8 +45,9 @@ class SliceCache:
         """All ids of a slice below `keys` · 2^16, and maybe some above, existing or not; not to be changed."""
         with self._lock:
             known, found = self._kept.get(node, (0, BitMap()))
-            if known >= keys:
+            if known and known >= keys:
                 self._kept.move_to_end(node)
+            if known >= keys:
                 return found
         found = found | _ids(node, known, keys, stop)
         with self._lock:

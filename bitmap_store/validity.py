@@ -7,6 +7,7 @@ error names the argument at fault by its path in `AudienceWhere`, as in "and.1.t
 import math
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 
 from bitmap_store.errors import Invalid, TagroarError, TooLarge
 from bitmap_store.expression import (
@@ -29,6 +30,7 @@ from bitmap_store.expression import (
     Users,
     check_bounds,
     children,
+    operands,
     with_children,
 )
 from bitmap_store.literals import check_duration, check_key, check_string, duration_text
@@ -53,18 +55,28 @@ COMPARISON_ARGUMENTS = {
 def check(node: Expression, *, leaves_max: int = LEAVES_MAX, depth_max: int = DEPTH_MAX) -> Expression:
     """The expression, its shape untouched and each node `normal`; INVALID or TOO_LARGE at the first node at fault."""
     check_bounds(node, leaves_max, depth_max)
-    return _check_tree(node, "")
+    return check_nodes(node)
 
 
-def _check_tree(node: Expression, path: str) -> Expression:
-    try:
-        node = check_node(node)
-    except TagroarError as error:
-        if path:
-            error.within(path)
-        raise
-    below = tuple(_check_tree(child, f"{path}.{step}" if path else step) for step, child in children(node))
-    return with_children(node, below)
+def check_nodes(node: Expression) -> Expression:
+    """`check` of an expression whose bounds were checked."""
+    if type(node) is Match:
+        try:
+            return _checked(node) if _is_short(node) else check_match(node)
+        except TagroarError as error:
+            raise error.within("tag") from None
+    node = node if type(node) is And and node.of else check_node(node)
+    below = operands(node)
+    found, changed = [], False
+    for i, child in enumerate(below):
+        try:
+            checked = check_nodes(child)
+        except TagroarError as error:
+            step, _ = children(node)[i]
+            raise error.within(step) from None
+        changed = changed or checked is not child
+        found.append(checked)
+    return with_children(node, tuple(found)) if changed else node
 
 
 def check_node(node: Expression) -> Expression:
@@ -76,8 +88,7 @@ def check_node(node: Expression) -> Expression:
             try:
                 return check_match(node)
             except TagroarError as error:
-                error.within("tag")
-                raise
+                raise error.within("tag") from None
         case And(of):
             _require(bool(of), "'and' needs at least one audience", "and")
         case Or(of):
@@ -124,6 +135,26 @@ def _check_lookalike(node: Lookalike) -> None:
         _require(math.isfinite(threshold), "a threshold is a finite number", "lookalike.threshold")
     for i, key in enumerate(node.exclude_tags):
         check_key(key, "tag key", argument=f"lookalike.excludeTags.{i}")
+
+
+MATCHES_MAX = 16_384
+"""Matches that are known to be right; of each a few hundred bytes."""
+
+
+def _is_short(match: Match) -> bool:
+    """Whether to remember that a match is right. Equal ones have to be the same, as scores of 1 and 1.0 are not."""
+    values = match.values
+    return (
+        len(match.key) <= 200
+        and (values is None or (len(values) == 1 and len(values[0]) <= 200))
+        and match.number is None
+        and match.min_score is None
+    )
+
+
+@lru_cache(MATCHES_MAX)
+def _checked(match: Match) -> Match:
+    return check_match(match)
 
 
 def check_match(match: Match) -> Match:

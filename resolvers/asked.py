@@ -6,14 +6,19 @@ Reading the GraphQL form is in `schema/where.py`; the text form is read here.
 from dataclasses import dataclass
 
 from bitmap_store.errors import TagroarError
-from bitmap_store.expression import Expression, Match, Saved, Users, check_bounds, nfc, walk
+from bitmap_store.expression import Expression, Match, Saved, Users, check_bounds, nfc, operands, walk
 from bitmap_store.language import TEXT_BYTES_MAX, parse
 from bitmap_store.lexer import Kind, located, tokens
 
 
 def names_users(expression: Expression) -> bool:
     """Whether an expression lists users itself, so that its text says who they are."""
-    return any(isinstance(node, Users) for _, node in walk(expression))
+    pending = [expression]
+    for node in pending:
+        if isinstance(node, Users):
+            return True
+        pending += operands(node)
+    return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,18 +34,23 @@ class Limits:
 class Context:
     """One request: it sees one version of the data and one moment."""
 
-    def __init__(self, store: Store, viewer: Viewer, batched: Batching, limits: Limits | None = None) -> None:
+    def __init__(
+        self, store: Store, viewer: Viewer, batched: Batching, limits: Limits | None = None, view: View | None = None
+    ) -> None:
         self.store = store
         self.viewer = viewer
         self.limits = limits or Limits()
         self._batched = batched
         self._leaves = 0
-        self.refresh()
+        self._begin(view or store.view())
 
     def refresh(self) -> None:
         """Takes the newest view; nothing that was loaded before is used again."""
-        self.view: View = self.store.view()
-        self.loaders = Loaders(self.store, self.view, self._batched)
+        self._begin(self.store.view())
+
+    def _begin(self, view: View) -> None:
+        self.view = view
+        self.loaders = Loaders(self.store, view, self._batched)
         self._selections: dict[tuple[str, ...], Selection] = {}
         self._plans: dict[tuple[Expression, str, Reading], Plan] = {}
 
@@ -56,16 +61,17 @@ class Context:
     def bind(self, asked: Asked, entity: str, reading: Reading) -> Plan:
         """The plan of what was asked at a reading, the same question once; its leaves count towards the limit."""
         key = (asked.expression, entity, reading)
-        if key not in self._plans:
-            self._plans[key] = self._bound(asked, entity, reading)
-        return self._plans[key]
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = self._bound(asked, entity, reading)
+        return plan
 
     def _bound(self, asked: Asked, entity: str, reading: Reading) -> Plan:
         self._leaves += asked.leaves
         if self._leaves > self.limits.leaves_max:
             message = f"the audiences of a request have at most {self.limits.leaves_max} leaves"
             raise TooLarge(message, argument=asked.argument)
-        if asked.names_users:
+        if "members" not in self.viewer.scopes and asked.names_users:
             self.viewer.require("members")
         try:
             return self.store.bind(self.view, asked.expression, entity, reading=reading, argument=asked.argument)

@@ -5,7 +5,7 @@ How calls are gathered is the caller's affair (`batched`); what a gathered call 
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Protocol, TypeVar
 
 from bitmap_store import Store, View
@@ -65,11 +65,32 @@ class Loaders:
     def __init__(self, store: Store, view: View, batched: Batching) -> None:
         self._store = store
         self._view = view
-        self.sizes: Loader[Plan, int] = batched(store.count)
-        self.facts: Loader[Spot, ProfileFacts | None] = batched(self._facts)
-        self.tags: Loader[tuple[Spot, Selection], tuple[TagOnProfile, ...]] = batched(self._tags)
-        self.ended: Loader[tuple[Spot, Selection], tuple[TagOnProfile, ...]] = batched(partial(self._tags, ended=True))
-        self.holds: Loader[tuple[Plan, int], bool] = batched(self._holds)
+        self._batched = batched
+
+    @cached_property
+    def sizes(self) -> Loader[Plan, int]:
+        """How many users plans have."""
+        return self._batched(self._store.count)
+
+    @cached_property
+    def facts(self) -> Loader[Spot, ProfileFacts | None]:
+        """Names, identifiers and attributes of users; None for whoever did not exist."""
+        return self._batched(self._facts)
+
+    @cached_property
+    def tags(self) -> Loader[tuple[Spot, Selection], tuple[TagOnProfile, ...]]:
+        """What users have of tags."""
+        return self._batched(self._tags)
+
+    @cached_property
+    def ended(self) -> Loader[tuple[Spot, Selection], tuple[TagOnProfile, ...]]:
+        """What users had of tags until it ended."""
+        return self._batched(partial(self._tags, ended=True))
+
+    @cached_property
+    def holds(self) -> Loader[tuple[Plan, int], bool]:
+        """Whether users are in plans."""
+        return self._batched(self._holds)
 
     async def _facts(self, spots: list[Spot]) -> list[ProfileFacts | None]:
         async def load(reading: Reading, group: list[Spot]) -> Sequence[ProfileFacts | None]:

@@ -4,10 +4,10 @@ Reading stops at the depth limit, so no input can make it recurse far.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Annotated
+from functools import lru_cache
+from typing import Annotated, Any
 
 import strawberry
 
@@ -31,81 +31,97 @@ from bitmap_store.expression import (
     Users,
     check_bounds,
 )
-from bitmap_store.language import check, parse
+from bitmap_store.language import parse
+from bitmap_store.validity import MATCHES_MAX, check_nodes
 from resolvers.asked import Asked, Detour
 from schema.enums import Quantifier
 from schema.scalars import BigInt
 from schema.shapes import Raw, argument, optional, shape, shown
+
+Place = tuple[Any, str] | None
+"""Where a node stands in what was sent: a step, after the place of what it stands in. Written out when it is needed."""
 
 
 def read_where(raw: Raw, place: str) -> Asked:
     """What an `AudienceWhere` sent at `place` asks; an error in it is kept until the answer is wanted."""
     detours: list[Detour] = []
     try:
-        expression = _expression(raw, "", detours)
+        expression = _expression(raw, None, detours)
     except TagroarError as error:
         return Asked(place, error.within(place))
-    asked = Asked(place, expression, detours=tuple(detours))
     try:
-        return replace(asked, found=check(expression), leaves=check_bounds(expression))
+        leaves = check_bounds(expression)
+        return Asked(place, check_nodes(expression), leaves, tuple(detours))
     except TagroarError as error:
-        return Asked(place, asked.place(error.within(place)))
+        return Asked(place, Asked(place, expression, detours=tuple(detours)).place(error.within(place)))
 
 
-def _expression(raw: Raw, path: str, detours: list[Detour], depth: int = 1) -> Expression:
-    """The expression of a node at `path`; notes in `detours` where it is not the tree that was sent."""
+def _expression(raw: Raw, place: Place, detours: list[Detour], depth: int = 1) -> Expression:
+    """The expression of a node at a place; notes in `detours` where it is not the tree that was sent."""
     if depth > DEPTH_MAX:
         raise TooLarge(f"the expression is nested deeper than {DEPTH_MAX} levels")
     [(field, value)] = raw.items()
-
-    def inner(below: Raw, step: str) -> Expression:
-        return _expression(below, _join(path, step), detours, depth + 1)
-
-    def each(listed: Sequence[Raw], step: str) -> tuple[Expression, ...]:
-        return tuple(inner(below, f"{step}.{i}") for i, below in enumerate(listed))
-
     match field:
         case "tag":
-            return _tag(value, path, detours)
+            return _tag(value, place, detours)
+        case "text":
+            return _text(value, place, detours)
         case "and":
-            return And(each(value, "and"))
+            return And(_each(value, place, "and", detours, depth))
         case "or":
-            return Or(each(value, "or"))
+            return Or(_each(value, place, "or", detours, depth))
         case "not":
-            return Not(inner(value, "not"))
+            return Not(_expression(value, (place, "not"), detours, depth + 1))
         case "atLeast":
-            return AtLeast(value["count"], each(value["of"], "atLeast.of"))
+            return AtLeast(value["count"], _each(value["of"], place, "atLeast.of", detours, depth))
         case "saved":
             return Saved(value)
         case "users":
             return Users(tuple(value["ids"]), value.get("idKind"))
         case "everyone" if not value:
-            raise Invalid("everyone is true or absent", argument=_join(path, "everyone"))
+            raise Invalid("everyone is true or absent", argument=_written((place, "everyone")))
         case "everyone":
             return Everyone()
         case "at":
-            return At(value["asOf"], inner(value["where"], "at.where"))
+            return At(value["asOf"], _expression(value["where"], (place, "at.where"), detours, depth + 1))
         case "part":
             return Part(value["seed"], value["from"], value["to"])
         case "snapshot":
             return InSnapshot(value)
         case "lookalike":
-            excluded = tuple(value.get("excludeTags") or ())
-            return Lookalike(inner(value["of"], "lookalike.of"), value.get("size"), value.get("threshold"), excluded)
+            of = _expression(value["of"], (place, "lookalike.of"), detours, depth + 1)
+            return Lookalike(of, value.get("size"), value.get("threshold"), tuple(value.get("excludeTags") or ()))
         case "related":
-            return Related(value["relation"], value["quantifier"], inner(value["where"], "related.where"))
-        case "text":
-            return _text(value, path, detours)
-    raise Invalid(f"there is no audience by {field!r}", argument=path)
+            of = _expression(value["where"], (place, "related.where"), detours, depth + 1)
+            return Related(value["relation"], value["quantifier"], of)
+    raise Invalid(f"there is no audience by {field!r}", argument=_written(place))
 
 
-def _tag(raw: Raw, path: str, detours: list[Detour]) -> Expression:
+def _each(listed: Sequence[Raw], place: Place, step: str, detours: list[Detour], depth: int) -> tuple[Expression, ...]:
+    return tuple([_expression(raw, (place, f"{step}.{i}"), detours, depth + 1) for i, raw in enumerate(listed)])
+
+
+def _written(place: Place) -> str:
+    """The path of a place, as in "and.1.tag"; "" is the root."""
+    steps = []
+    while place is not None:
+        place, step = place
+        steps.append(step)
+    return ".".join(reversed(steps))
+
+
+def _tag(raw: Raw, place: Place, detours: list[Detour]) -> Expression:
     """A tag with its conditions; of several comparisons each becomes a match, and all have to hold."""
+    if raw.keys() <= _PLAIN:
+        key, values = raw["key"], raw.get("in")
+        if values is not None and len(values) == 1 and len(key) + len(values[0]) <= _SHORT:
+            return _one_value(key, values[0])
+        return Match(key, None if values is None else tuple(values))
     compared = [(operator, raw[field]) for field, operator in _COMPARISONS.items() if raw.get(field) is not None]
     if len(compared) < 2:
         return _match(raw, *(compared[0] if compared else (None, None)))
     matches = tuple(_match(raw, *each) for each in compared)
-    detours += [Detour(_join(path, f"and.{i}"), path) for i in range(len(matches))]
+    detours += [Detour(_written((place, f"and.{i}")), _written(place)) for i in range(len(matches))]
     return And(matches)
 
 
@@ -126,17 +142,23 @@ def _match(raw: Raw, operator: Operator | None, number: Decimal | None) -> Match
     )
 
 
-def _text(text: str, path: str, detours: list[Detour]) -> Expression:
-    place = _join(path, "text")
-    detours.append(Detour(path, place, text))
+def _text(text: str, place: Place, detours: list[Detour]) -> Expression:
+    sent_at = _written((place, "text"))
+    detours.append(Detour(_written(place), sent_at, text))
     try:
         return parse(text)
     except TagroarError as error:
-        raise error.within(place) from None
+        raise error.within(sent_at) from None
 
 
-def _join(path: str, step: str) -> str:
-    return f"{path}.{step}" if path else step
+_PLAIN = {"key", "in"}
+_SHORT = 400
+
+
+@lru_cache(MATCHES_MAX)
+def _one_value(key: str, value: str) -> Match:
+    """The match of one value of a tag, which most audiences are made of; the same object each time."""
+    return Match(key, (value,))
 
 
 _COMPARISONS = {

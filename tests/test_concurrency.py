@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -247,3 +247,42 @@ def test_a_commit_that_fails_is_as_if_it_had_not_been(store_world: StoreWorld) -
     assert store_world.members("vip") == other.members("vip") == {"ann", "other", "last"}
     other.close()
     probe.close()
+
+
+def test_work_that_fails_takes_nothing_of_the_others_with_it(store_world: StoreWorld) -> None:
+    """In one group: batches, work that fails after it wrote, and a batch that fails; all others are on disk."""
+    store_world.define_tag(TagDefinition("vip"))
+    store = store_world.store
+    writer, begun, gate = store.writer, Gate(), Gate()
+
+    def hold(_transaction: Transaction) -> None:
+        begun.set()
+        gate.wait()
+
+    def fail(transaction: Transaction) -> None:
+        transaction.apply(Batch("user", (Assign("nobody", "vip", source="failed"),)))
+        raise Unavailable("on purpose")
+
+    async def together() -> list[WriteResult | BaseException]:
+        writer.submit(hold)
+        await asyncio.to_thread(begun.wait)
+        works: list[Batch | Callable[[Transaction], None]] = [
+            Batch("user", (Assign("u0", "vip"),)),
+            fail,
+            Batch("user", (Assign("u1", "vip", source="form"),)),
+            Batch("user", (Assign("no", "vip", source="x"), Assign("no", "vip", value="x"))),
+            fail,
+            Batch("user", (Assign("u2", "vip", source="failed"),)),
+        ]
+        waiting = [writer.soon(work) for work in works]
+        gate.set()
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    outcomes = store_world.run(together())
+    assert [type(outcome).__name__ for outcome in outcomes] == [
+        "WriteResult", "Unavailable", "WriteResult", "Invalid", "Unavailable", "WriteResult",
+    ]  # fmt: skip
+    for _ in range(2):
+        assert store_world.members("vip") == store_world.members("everyone") == {"u0", "u1", "u2"}
+        assert [membership.source for membership in store_world.view().tags_of("u2")] == ["failed"]
+        store_world.reopen()

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "demo": {"ours": {"bitmap_store"}, "others": {"numpy", "pyarrow", "pydantic"}},
     "benchmarks": {"ours": {"bitmap_store"},
                    "others": {"chdb", "duckdb", "numpy", "orjson", "pyarrow", "pyroaring", "redis",
-                                                        "starlette", "uvicorn", "uvloop"}},
+                                                        "starlette", "strawberry", "uvicorn", "uvloop"}},
     "server.py": {"ours": {"bitmap_store", "demo", "resolvers", "web"},
                   "others": {"pydantic", "rich", "starlette", "typer", "uvicorn"}},
 }  # fmt: skip

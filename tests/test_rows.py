@@ -1,5 +1,8 @@
 """Rows on disk: what is read is what was written, or an error."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -44,6 +47,30 @@ def test_many_distinct_values_of_a_column_come_back(rows: Rows, name: str) -> No
     many = joined([rows] * 300)
     many[name] = np.arange(len(many))
     assert same(decode(encode(many)), many)
+
+
+@pytest.mark.parametrize("width", [1, 8, 16, 24, 33, 63, 64])
+@pytest.mark.parametrize("count", [64, 65, 5000, 150_000])
+def test_columns_of_any_spread_come_back(width: int, count: int) -> None:
+    chance = np.random.default_rng(width * count)
+    rows = rows_of(count)
+    rows["user"] = np.flatnonzero(chance.random(2 * count) < 0.7)[:count].astype(np.uint32)
+    low = -(2 ** (width - 1))
+    for name in ("units", "since", "last"):
+        rows[name] = chance.integers(low, low + 2**width - 1, count, endpoint=True)
+    rows["score"] = np.where(chance.random(count) < 0.3, np.nan, chance.normal(size=count))
+    rows["count"] = chance.integers(0, 2 ** min(width, 32), count)
+    rows["source"] = np.where(chance.random(count) < 0.01, 7, 3)
+    assert same(decode(encode(rows)), rows)
+    assert same(decode(encode(rows.take(slice(None, None, -1)))), rows.take(slice(None, None, -1)))
+
+
+def test_older_columns_are_still_read() -> None:
+    users = np.arange(3, 300, 3, dtype=np.uint32)
+    column = struct.pack("<BBI", 0, 3, len(data := zlib.compress(users.tobytes(), 1))) + data
+    block = struct.pack("<4sIII", b"TRw1", len(users), 1, len(column)) + column
+    rows = decode(block + struct.pack("<I", zlib.crc32(block)))
+    assert rows["user"].tolist() == users.tolist()
 
 
 @given(some_rows(), st.data())
@@ -99,6 +126,14 @@ def test_a_flipped_bit_of_a_fragment_is_an_error(rows: Rows, data: st.DataObject
     fields = {name: getattr(fragment, name) for name in Fragment.__slots__} | {part: bytes(flipped)}
     with pytest.raises(Damaged):
         TagBase.of_fragments(1, [Fragment(**fields)])
+
+
+@pytest.mark.parametrize("first", [0, 1, 2**20 - 3, 2**32 - 9000])
+def test_membership_of_many(first: int) -> None:
+    values = np.arange(first, first + 9000, dtype=np.uint32)
+    for ordered in (values[::3], values[5:6], values[:0], values[-4000:-2], values):
+        for asked in (values, values[::-1], values[1000:], np.array([0, 2**32 - 1] * 3000, np.uint32)):
+            assert is_member(asked, ordered).tolist() == np.isin(asked, ordered).tolist()
 
 
 @given(st.lists(ids), st.lists(ids))

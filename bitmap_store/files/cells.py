@@ -60,28 +60,36 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BlockRows:
-    """The rows of a block, those with faults too. A range of lines takes no memory."""
+    """The rows of a block, those with faults too, in the order of the file or in another that `order` gives.
+
+    A range of lines takes no memory.
+    """
 
     users: Users
     lines: Ints | range
+    order: Indexes | None = None
 
     @classmethod
-    def of(cls, users: Users, lines: Ints) -> "BlockRows":
+    def of(cls, users: Users, lines: Ints, order: Indexes | None = None) -> "BlockRows":
         """Rows with ascending lines."""
         gapless = len(lines) and int(lines[-1]) - int(lines[0]) + 1 == len(lines)
-        return cls(users, range(int(lines[0]), int(lines[-1]) + 1) if gapless else lines)
+        if order is not None:
+            users = users[order]
+        return cls(users, range(int(lines[0]), int(lines[-1]) + 1) if gapless else lines, order)
 
     def lines_at(self, rows: Places) -> Ints:
         """The lines of some rows."""
         lines = self.lines
+        if self.order is not None:
+            rows = self.order[rows]
         return np.arange(lines.start, lines.stop)[rows] if isinstance(lines, range) else lines[rows]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cells:
     """What rows say of one tag: columns of one length.
 
-    rows: which rows of the source, ascending and with repeats where a row has several values. values: of CHOICE,
+    rows: which rows of the source, by line and with repeats where a row has several values. values: of CHOICE,
     CHOICES and EVENT (nothing: an event without one). units: a NUMBER in units of 10^-scale, a DATE in days or
     seconds since 1970, the local day of an EVENT. counts, last: of an EVENT, how often and when (microseconds).
     expires: microseconds, NEVER where one does not end; score: NaN where there is none; either is None where that is
@@ -101,7 +109,8 @@ class Cells:
 
     def __len__(self) -> int:
         """How many."""
-        return len(self.users) if isinstance(self.rows, slice) else len(self.rows)
+        rows = self.rows
+        return len(range(*rows.indices(len(self.source.users)))) if isinstance(rows, slice) else len(rows)
 
     @property
     def users(self) -> Users:
@@ -113,13 +122,23 @@ class Cells:
         """Where each stands in the file; the values of one row share a line."""
         return self.source.lines_at(self.rows)
 
+    def lines_at(self, places: Indexes) -> Ints:
+        """The lines of some of them."""
+        rows = self.rows
+        return self.source.lines_at(places + (rows.start or 0) if isinstance(rows, slice) else rows[places])
+
+    def of(self, source: Source) -> "Cells":
+        """The same of other rows."""
+        columns = self.values, self.units, self.counts, self.last, self.expires, self.score
+        return Cells(self.tag, self.kind, source, self.rows, *columns)
+
     def take(self, kept: Places) -> "Cells":
         """Some of them."""
         return Cells(
             self.tag,
             self.kind,
             self.source,
-            (np.arange(len(self)) if isinstance(self.rows, slice) else self.rows)[kept],
+            (np.arange(len(self.source.users))[self.rows] if isinstance(self.rows, slice) else self.rows)[kept],
             None if self.values is None else self.values.take(kept),
             None if self.units is None else self.units[kept],
             None if self.counts is None else self.counts[kept],
@@ -145,7 +164,7 @@ class Interpreted:
     def numbered(self, ids: Users) -> Self:
         """The same with `ids`, a number for each name that is one for the whole file, in place of the users."""
         rows = replace(self.rows, users=np.append(ids, ids.dtype.type(0))[self.rows.users])  # of bad rows it is the 0
-        return replace(self, rows=rows, cells=[replace(cells, source=rows) for cells in self.cells])
+        return replace(self, rows=rows, cells=[cells.of(rows) for cells in self.cells])
 
 
 # ---------------------------------------------------------------- names and values
@@ -245,7 +264,10 @@ def value_errors(values: Coded, target: Target, hints: Hints) -> dict[int, Tagro
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """Cells of one tag before the faults of their rows are all known; columns as in `Cells`, by `rows` of the block."""
+    """Cells of one tag before the faults of their rows are all known; columns as in `Cells`, by `rows` of the block.
+
+    part: where these rows stand in the order that the drafts of the block share, if they do.
+    """
 
     target: Target
     rows: Indexes
@@ -255,8 +277,9 @@ class Draft:
     last: Ints | None = None
     expires: Ints | None = None
     score: Floats | None = None
+    part: slice | None = None
 
-    def cells(self, source: BlockRows, kept: Places) -> Cells:
+    def cells(self, source: BlockRows, kept: Places = EVERY) -> Cells:
         """The cells of some of the rows."""
         expires = None if self.expires is None else self.expires[kept]
         score = None if self.score is None else self.score[kept]
@@ -264,7 +287,7 @@ class Draft:
             tag=self.target.key,
             kind=self.target.kind,
             source=source,
-            rows=self.rows[kept].astype(np.uint32, copy=False),
+            rows=self.part if source.order is not None and self.part else self.rows[kept].astype(np.uint32, copy=False),
             values=None if self.values is None else self.values.take(kept).narrow(),
             units=None if self.units is None else self.units[kept],
             counts=None if self.counts is None else self.counts[kept].astype(np.uint32),
@@ -274,12 +297,19 @@ class Draft:
         )
 
 
-def finished(block: Block, users: Coded, drafts: Sequence[Draft], faults: Faults) -> Interpreted:
-    """The cells of the rows without a fault, and the names of the users of such rows."""
+def finished(
+    block: Block, users: Coded, drafts: Sequence[Draft], faults: Faults, order: Indexes | None = None
+) -> Interpreted:
+    """The cells of the rows without a fault, and the names of the users of such rows.
+
+    order: of which each draft is a part. Cells of rows that stand together are looked up several times faster.
+    """
     if faults.any:
         users = users.where(~faults.bad)
-    elif not pa.types.is_integer(users.names.type):
-        users = users.compact()
-    source = BlockRows.of(users.codes, block.lines)
-    cells = [draft.cells(source, ~faults.bad[draft.rows] if faults.any else EVERY) for draft in drafts]
+        source = BlockRows.of(users.codes, block.lines)
+        cells = [draft.cells(source, ~faults.bad[draft.rows]) for draft in drafts]
+    else:
+        users = users if pa.types.is_integer(users.names.type) else users.compact()
+        source = BlockRows.of(users.codes, block.lines, order)
+        cells = [draft.cells(source) for draft in drafts]
     return Interpreted(users.names, source, [part for part in cells if len(part)], faults.rejections())

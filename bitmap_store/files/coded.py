@@ -52,7 +52,7 @@ class Coded:
         """The same with codes of as few bytes as the names allow; worth it where they are kept."""
         for width in (np.int8, np.int16):
             if len(self.names) <= np.iinfo(width).max:
-                return Coded(self.codes.astype(width), self.names)
+                return Coded(self.codes.astype(width, copy=False), self.names)
         return self
 
     def used(self) -> Ints:
@@ -128,17 +128,16 @@ def said(column: pa.Array) -> Mask:
 def joined_codes(parts: Sequence[Coded]) -> Coded:
     """The rows of all parts, one after the other; the names are those that occur, by first occurrence in the parts."""
     places: dict[str, int] = {}
-    tables: dict[int, Codes] = {}  # by the identity of the names, which the parts of one block share
+    names, table = parts[0].names, np.full(len(parts[0].names) + 1, -1, np.int32)  # the last place takes the -1
     found = []
     for part in parts:
-        table = tables.get(id(part.names))
-        if table is None:
-            table = tables[id(part.names)] = np.full(len(part.names) + 1, -1, np.int32)
+        if part.names is not names and not part.names.equals(names):
+            names, table = part.names, np.full(len(part.names) + 1, -1, np.int32)
         codes = table[part.codes]
         if len(codes) and codes.min() < 0:
             unseen = np.unique(part.codes[codes < 0])
             unseen = unseen[unseen >= 0]
-            for code, name in zip(unseen.tolist(), part.names.take(pa.array(unseen)).to_pylist(), strict=True):
+            for code, name in zip(unseen.tolist(), names.take(pa.array(unseen)).to_pylist(), strict=True):
                 table[code] = places.setdefault(name, len(places))
             codes = table[part.codes]
         found.append(codes)

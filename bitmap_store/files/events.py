@@ -51,8 +51,8 @@ def events(block: Block, target_of: TargetOf, nearest: Nearest, timezone: tzinfo
         rows = order[places]
         part = values.take(rows)
         faults.merge(rows, part.faults(value_errors(part, target, hints)), f"tag {target.key!r}: ")
-        drafts.append(Draft(target, rows, part, days[rows], count.numbers[rows], last[rows]))
-    return finished(block, users, drafts, faults)
+        drafts.append(Draft(target, rows, part, days[rows], count.numbers[rows], last[rows], part=places))
+    return finished(block, users, drafts, faults, order)
 
 
 def _refusal(target: Target) -> str | None:

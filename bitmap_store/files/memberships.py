@@ -43,7 +43,8 @@ def memberships(block: Block, target_of: TargetOf, nearest: Nearest) -> Interpre
     values, expires, score = _facts(block, faults)
     rows, found = by_target(block, faults, hints, target_of, nearest, refusal_of)
     reading = _Reading(block, faults, hints, rows, values, expires, score)
-    return finished(block, users, [reading.draft(target, part) for target, part in found], faults)
+    drafts = [reading.draft(target, part) for target, part in found]
+    return finished(block, users, drafts, faults, reading.rows)
 
 
 def refusal_of(target: Target) -> str | None:
@@ -90,17 +91,21 @@ class _Reading:
         self._hints = hints
         self._columns = block.columns
         self._faults = faults
-        self._rows = rows.astype(np.uint32)
+        self.rows = rows.astype(np.uint32)
         self._values = None if values is None else values.take(rows)
         self._expires = None if expires is None else expires[rows]
         self._score = None if score is None else score[rows]
-        self._said = {name: said(block.columns[name])[rows] for name in _COLUMNS if name in block.columns}
-        # How many rows before each place say something: of a run of rows that is a difference.
-        self._counts = {name: np.append(0, np.cumsum(here)) for name, here in self._said.items()}
+        self._said = {
+            name: said(block.columns[name])[rows]
+            if self._values is None or name != "value"
+            else self._values.codes >= 0
+            for name in _COLUMNS
+            if name in block.columns
+        }
 
     def draft(self, target: Target, part: slice) -> Draft:
         """What the rows of one tag say of it."""
-        rows = self._rows[part]
+        rows = self.rows[part]
         wanted = _COLUMN_OF.get(target.kind)
         self._check_columns(target, wanted, part)
         values = units = None
@@ -118,21 +123,19 @@ class _Reading:
             units,
             expires=None if self._expires is None else self._expires[part],
             score=None if self._score is None else self._score[part],
+            part=part,
         )
 
     def _check_columns(self, target: Target, wanted: str | None, part: slice) -> None:
-        rows = self._rows[part]
-        for name, counts in self._counts.items():
-            if name != wanted and counts[part.start] != counts[part.stop]:
+        rows = self.rows[part]
+        for name, every in self._said.items():
+            here = every[part]
+            if name != wanted and here.any():
                 takes = f"takes a {wanted}, not a {name}" if wanted else f"takes no {name}"
-                here = self._said[name][part]
                 self._faults.add(rows[here], Invalid(f"{_prefix(target)}a {target.kind} {takes}"))
-        if wanted is None or (
-            wanted in self._counts and self._counts[wanted][part.stop] - self._counts[wanted][part.start] == len(rows)
-        ):
-            return
-        silent = rows[~self._said[wanted][part]] if wanted in self._said else rows
-        self._faults.add(silent, Invalid(f"{_prefix(target)}a {target.kind} needs a {wanted}"))
+        if wanted is not None:
+            silent = ~self._said[wanted][part] if wanted in self._said else np.ones(len(rows), np.bool_)
+            self._faults.add(rows[silent], Invalid(f"{_prefix(target)}a {target.kind} needs a {wanted}"))
 
 
 def _prefix(target: Target) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from bitmap_store.files.blocks import Block, Shape
 from bitmap_store.files.csv_reader import read_csv
@@ -12,6 +12,7 @@ from bitmap_store.files.parquet_reader import read_parquet
 
 Format = Literal["csv", "ndjson", "parquet"]
 
+T = TypeVar("T")
 BLOCK_BYTES = 16 << 20
 
 _READERS = {"csv": read_csv, "ndjson": read_ndjson, "parquet": read_parquet}
@@ -26,10 +27,10 @@ def read_blocks(path: Path, format: Format, shape: Shape, *, block_bytes: int = 
     return _READERS[format](path, shape, block_bytes)
 
 
-def ahead(blocks: Iterator[Block]) -> Iterator[Block]:
-    """The same blocks, each read in another thread while the one before it is in use."""
-    with ThreadPoolExecutor(1, "tagroar-reader") as reader:
-        following = reader.submit(next, blocks, None)
+def ahead(blocks: Iterator[T]) -> Iterator[T]:
+    """The same blocks, each made in another thread while the one before it is in use."""
+    with ThreadPoolExecutor(1, "tagroar-ahead") as maker:
+        following = maker.submit(next, blocks, None)
         while (block := following.result()) is not None:
-            following = reader.submit(next, blocks, None)
+            following = maker.submit(next, blocks, None)
             yield block

@@ -208,14 +208,12 @@ class _JoinedRows:
         bounds = np.searchsorted(holder[order], np.arange(len(self.parts) + 1))
         for i in np.unique(holder).tolist():
             here = order[bounds[i] : bounds[i + 1]]
-            part = self.parts[i]
-            inside = places[here] - (ends[i] - len(part))
-            lines[here] = part.source.lines_at(inside if isinstance(part.rows, slice) else part.rows[inside])
+            lines[here] = self.parts[i].lines_at(places[here] - (ends[i] - len(self.parts[i])))
         return lines
 
 
 def _lines(cells: Cells, places: Ints) -> list[int]:
-    lines: list[int] = cells.source.lines_at(places if isinstance(cells.rows, slice) else cells.rows[places]).tolist()
+    lines: list[int] = cells.lines_at(places).tolist()
     return lines
 
 

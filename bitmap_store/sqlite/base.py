@@ -94,6 +94,12 @@ class Fragment:
     columns: bytes
 
 
+def shards_of(users: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """The shards of ascending users."""
+    shards: NDArray[np.uint32] = users >> np.uint32(SHARD_BITS)
+    return shards[:1] if not len(shards) else shards[np.append(True, shards[1:] != shards[:-1])]
+
+
 def fragments_of(rows: Rows) -> Iterator[Fragment]:
     """Rows in canonical order, cut into fragments by value and shard; see `fragments_and_sets`."""
     return (fragment for fragment, _ in fragments_and_sets(rows))

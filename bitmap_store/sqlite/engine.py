@@ -21,13 +21,13 @@ from pyroaring import BitMap
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import func, select
 
-from bitmap_store.bind import Binder
+from bitmap_store.bind import Binder, known_plan
 from bitmap_store.bitmaps import ids_between, ids_of, packed
 from bitmap_store.catalog import NO_VALUES, Catalog, ValueTable
 from bitmap_store.clock import Clock
 from bitmap_store.definitions import TagChange, TagDefinition
 from bitmap_store.errors import Invalid, NotFound, Stale
-from bitmap_store.evaluate import FIRST_IDS, SHORT, Evaluation
+from bitmap_store.evaluate import FEW_PLANS, FIRST_IDS, SHORT, Evaluation, quick_size
 from bitmap_store.expression import Expression, Match
 from bitmap_store.plan import Plan, Reading, Universe
 from bitmap_store.rows import Rows
@@ -86,13 +86,17 @@ class StoreSettings:
 
 @dataclass(frozen=True)
 class View:
-    """What one request sees: one version, one moment, one catalog. horizon: what lies before it is forgotten."""
+    """What one request sees: one version, one moment, one catalog. horizon: what lies before it is forgotten.
+
+    seen: a number that is another one as soon as any process has written anything, be it a token or a job.
+    """
 
     version: int
     moment: datetime
     horizon: datetime
     catalog: Catalog
     store: "SqliteStore"
+    seen: int
 
     def reading(self, entity: str, as_of: datetime | None = None) -> Reading:
         """The reading of an entity now, or as it was known at `as_of`.
@@ -166,9 +170,8 @@ class SqliteStore:
         """What is committed now, by any process. Costs microseconds while nothing changes."""
         with self._memberships.lock:  # the writer may learn of another version between two of these
             self._refresh()
-            return View(
-                self._memberships.version, max(self.clock.now(), self._moment), self._horizon, self._catalog, self
-            )
+            moment = max(self.clock.now(), self._moment)
+            return View(self._memberships.version, moment, self._horizon, self._catalog, self, self._data_version)
 
     def _refresh(self) -> None:
         with self._memberships.lock:
@@ -215,6 +218,9 @@ class SqliteStore:
         """The plan of an expression at the view, at `as_of`, or at a reading that is given."""
         kind = view.catalog.entity(entity, argument="entity")
         at = reading or view.reading(entity, as_of)
+        known = known_plan(view.catalog, kind.key, expression, at)
+        if known is not None:
+            return known
         binder = Binder(
             view.catalog,
             kind.key,
@@ -262,6 +268,14 @@ class SqliteStore:
 
     async def count(self, plans: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.count`."""
+        found: list[int] = []
+        for plan in plans if len(plans) <= FEW_PLANS else ():
+            size = quick_size(plan, self._memberships)
+            if size is None:
+                break
+            found.append(size)
+        if len(found) == len(plans):
+            return found
         return await self._evaluated(lambda evaluation: evaluation.sizes(plans), plans)
 
     async def _members(self, plan: Plan) -> BitMap:

@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
+from bitmap_store.bitmaps import ids_of
 from bitmap_store.rows import is_member
 from bitmap_store.sqlite import jobs, name_upkeep
-from bitmap_store.sqlite.base import SHARD_BITS
-from bitmap_store.sqlite.merge import shards_of
-from bitmap_store.sqlite.staging import Staging, fragments_in, swap, sweep
+from bitmap_store.sqlite.base import SHARD_BITS, fragments_of, shards_of
+from bitmap_store.sqlite.staging import Staging, swap, sweep
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.values import micros
 
@@ -79,10 +79,10 @@ def _fold_tag(writer: Writer, staging: Staging, tag: int) -> None:
     memberships = writer.memberships
     version = memberships.tail()
     covered = memberships.overlaid(tag, version)
-    shards = shards_of(covered, SHARD_BITS)
+    shards = shards_of(ids_of(covered))
     every = memberships.rows(tag, version)
     inside = every.take(is_member(every["user"] >> SHARD_BITS, shards))
-    staging.add(tag, fragments_in([inside], shards))
+    staging.add(tag, list(fragments_of(inside)))
     staging.finish()
 
     def finish(transaction: Transaction) -> None:

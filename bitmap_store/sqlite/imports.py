@@ -10,14 +10,13 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from bitmap_store.bitmaps import bitmap_of, ids_of
+from bitmap_store.bitmaps import bitmap_of
 from bitmap_store.catalog import Catalog
 from bitmap_store.definitions import TagDefinition
 from bitmap_store.errors import Invalid
@@ -25,32 +24,27 @@ from bitmap_store.files.blocks import PROFILES
 from bitmap_store.files.cells import Cells, Interpreted
 from bitmap_store.files.profiles import ProfileRows, profiles
 from bitmap_store.files.reader import ahead, read_blocks
-from bitmap_store.files.repeats import reject_repeats, repeated_rows, settle
+from bitmap_store.files.repeats import repeated_rows
 from bitmap_store.files.table import WideRows
-from bitmap_store.rows import Rows, in_order, is_constant, is_member, rows_of
 from bitmap_store.sqlite import jobs
-from bitmap_store.sqlite.base import SHARD_BITS, fragments_and_sets
 from bitmap_store.sqlite.definitions import define_tag
 from bitmap_store.sqlite.file_names import FileNames
+from bitmap_store.sqlite.imported_tags import ImportedTags, Staged
 from bitmap_store.sqlite.layers import Change
-from bitmap_store.sqlite.merge import change_of, merged, shards_of, summed
+from bitmap_store.sqlite.merge import change_of, merged
 from bitmap_store.sqlite.name_upkeep import renew_file
 from bitmap_store.sqlite.routes import route_of, tags_suggested
-from bitmap_store.sqlite.staging import Staging, fragments_in, shards_in, swap, sweep
+from bitmap_store.sqlite.staging import Staging, swap, sweep
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.values import (
-    NEVER,
     EntityKind,
     Identifier,
     JobState,
     Rejection,
-    Tag,
-    TagKind,
     WriteResult,
     micros,
 )
 
-MICROSECOND = timedelta(microseconds=1)
 PROGRESS_SECONDS = 0.5
 T = TypeVar("T")
 M = TypeVar("M", bound=Interpreted)
@@ -62,18 +56,6 @@ class Cancelled(Exception):
 
 class Abandoned(Exception):
     """The process that started the job is gone."""
-
-
-@dataclass(slots=True)
-class Staged:
-    """One tag as it was staged: what the file says, what that changes, and the shards that were rewritten."""
-
-    tag: int
-    kind: TagKind
-    new: Rows
-    touched: BitMap
-    version: int
-    shards: NDArray[np.uint32]
 
 
 @dataclass(slots=True)
@@ -189,8 +171,8 @@ class Import:
         request = self._request
         size = max(request.path.stat().st_size, 1)
         route = route_of(request.kind, catalog, entity.key, self._writer.timezone)
-        for block in ahead(read_blocks(request.path, request.format, route.shape)):
-            meant = route.interpret(block)
+        blocks = ahead(read_blocks(request.path, request.format, route.shape))
+        for block, meant in ahead((block, route.interpret(block)) for block in blocks):
             self._totals.read += block.rows
             self._reject([*block.rejected, *meant.rejected])
             ids = names.resolve(meant.names)
@@ -225,45 +207,6 @@ class Import:
             return replace(meant, cells=cells)
         kept = ~refused[meant.users]
         return replace(meant, cells=cells, good=np.arange(len(meant.rows.users))[meant.good][kept])
-
-    def _settled(self, parts: Sequence[Cells], repeated: Sequence[Rejection]) -> Cells:
-        """One tag's cells of the whole file, as they hold in the end."""
-        if self._request.kind == "table":
-            return settle(parts, repeated)
-        cells, rejected = reject_repeats(parts)
-        self._reject(rejected)
-        return cells
-
-    def _rows(self, tag: Tag, parts: Sequence[Cells], repeated: Sequence[Rejection]) -> Rows:
-        """Cells as rows, with the ids of their values; new values of open tags get one."""
-        if not parts:
-            return rows_of(0)
-        cells = self._settled(parts, repeated)
-        rows = rows_of(len(cells))
-        rows["user"] = cells.users
-        if cells.values is not None:
-            names = cells.values.names.to_pylist()
-            known = self._write(lambda transaction: self._value_ids(transaction, tag, names))
-            # An event without a value has the id 0, as in a batch.
-            rows["value"] = np.array([*known, 0], np.int32)[cells.values.codes]
-        for name, column in (
-            ("units", cells.units),
-            ("count", cells.counts),
-            ("last", cells.last),
-            ("expires", cells.expires),
-            ("score", cells.score),
-        ):
-            if column is not None:
-                rows[name] = column
-        return rows
-
-    @staticmethod
-    def _value_ids(transaction: Transaction, tag: Tag, names: list[str]) -> list[int]:
-        known = transaction.catalog.values(tag).names
-        missing = [name for name in names if name not in known]
-        if missing:
-            known = transaction.add_values(tag, missing)
-        return [known[name] for name in names]
 
     # ------------------------------------------------------------ profiles
 
@@ -314,60 +257,24 @@ class Import:
     # ------------------------------------------------------------ staging
 
     def _stage_all(self, entity: EntityKind, staging: Staging) -> Iterable[Staged]:
-        catalog = self._write(lambda transaction: transaction.catalog)
         source = self._write(lambda transaction: transaction.source_id(self._source()))
+        catalog = self._write(lambda transaction: transaction.catalog)
         repeated = repeated_rows(self._wide) if self._wide else []
         self._wide.clear()
         self._reject(repeated)
-        done, total = 0, len(self._cells) + 1
-        while self._cells:
-            key, parts = self._cells.popitem()
-            tag = catalog.tag(key)
-            rows = self._rows(tag, parts, repeated)
-            rows["source"] = source
-            yield self._stage(staging, tag.id, tag.kind, rows, tag)
-            done += 1
+        tags = ImportedTags(self._writer, self._request, catalog, self._moment, source, repeated)
+        total = len(self._cells) + 1
+        for done, outcome in enumerate(tags.outcomes(self._cells), 1):
+            self._reject(outcome.rejected)
+            staging.add(outcome.staged.tag, outcome.fragments, outcome.change)
+            yield outcome.staged
             self._tell(0.6 + 0.35 * done / total)
-        everyone = rows_of(len(self._users))
-        everyone["user"] = ids_of(self._users)
-        yield self._stage(staging, -entity.id, TagKind.FLAG, everyone, None)
+        outcome = tags.everyone(entity.id, self._users)
+        staging.add(outcome.staged.tag, outcome.fragments, outcome.change)
+        yield outcome.staged
 
     def _source(self) -> str:
         return self._request.source or self._request.title or f"import {self._job}"
-
-    def _stage(self, staging: Staging, tag_id: int, kind: TagKind, rows: Rows, tag: Tag | None) -> Staged:
-        """Writes the fragments of a tag as they will be, and remembers what that changes."""
-        memberships, moment = self._writer.memberships, self._moment
-        version = memberships.tail()
-        rows["since"] = moment
-        if tag is not None and tag.valid_for is not None:
-            _end(rows, tag.valid_for // MICROSECOND, None if kind is TagKind.EVENT else moment)
-        new = summed(rows) if kind is TagKind.EVENT else in_order(rows)
-        every = memberships.rows(tag_id, version)
-        behind = memberships.overlaid(tag_id, version)
-        if not len(every) and not behind:
-            touched = BitMap()
-            fragments = []
-            for fragment, users in fragments_and_sets(new):
-                fragments.append(fragment)
-                touched |= users
-            staging.add(tag_id, fragments, Change(touched, every, None) if touched else None)
-            return Staged(tag_id, kind, new, touched, version, shards_in(fragments))
-        considered = self._considered(every, new)
-        inside = is_member(every["user"], ids_of(considered))
-        before = every if inside.all() else every.take(inside)
-        after = merged(kind, before, new, moment, self._request.mode == "replace" and tag is not None)
-        shards = shards_of(considered | behind, SHARD_BITS)
-        change = change_of(before, after)
-        staging.add(tag_id, fragments_in([every.take(~inside), after], shards), change)
-        return Staged(tag_id, kind, new, BitMap() if change is None else change.touched, version, shards)
-
-    def _considered(self, every: Rows, new: Rows) -> BitMap:
-        """The users whose rows the import decides: those of the file, or with mode=replace all who have any."""
-        users = bitmap_of(new["user"])
-        if self._request.mode == "replace":
-            users |= bitmap_of(every["user"])
-        return users
 
     # ------------------------------------------------------------ the flip
 
@@ -400,10 +307,13 @@ class Import:
         if late:
             before = memberships.rows(part.tag, transaction.current, late)
             change = change_of(before, merged(part.kind, before, part.new.of(late), transaction.moment, replace))
-        swap(transaction, part.tag, generation, part.shards, part.version)
         early = part.touched - late
+        if early or not part.touched:
+            swap(transaction, part.tag, generation, part.shards, part.version)
         if early:
             transaction.record_flip(part.tag, generation, late & part.touched)
+        # Else all that the fragments would change was written meanwhile, so the log has it. With no change of its own
+        # the flip would leave no trace of what they say of those users, and readings of before could not take it back.
         if change is not None:
             transaction.record(part.tag, change)
         return len(early) + (0 if change is None else len(change.touched))
@@ -426,12 +336,3 @@ class Import:
         totals.waiting = []
         jobs.end(transaction, self._job, JobState.DONE)
         return result
-
-
-def _end(rows: Rows, span: int, start: int | None) -> None:
-    """Lets rows without an end have one, `span` microseconds after a moment; None: after their own."""
-    if start is not None and is_constant(rows["expires"]) and (rows["expires"][:1] == NEVER).all():
-        rows["expires"] = start + span
-        return
-    open_ended = rows["expires"] == NEVER
-    rows.put("expires", open_ended, span + (rows["last"][open_ended] if start is None else start))

@@ -19,15 +19,13 @@ NOTHING: Mark = (0, 0)
 
 
 class Journal:
-    """The log of one write transaction, before it is in the file."""
+    """The log of one write transaction, before it is in the file. version, moment, id_: the last ones there."""
 
-    def __init__(self, raw: sqlite3.Connection, memberships: Memberships) -> None:
+    def __init__(self, raw: sqlite3.Connection, memberships: Memberships, version: int, moment: int, id_: int) -> None:
         self._raw = raw
         self._memberships = memberships
-        (moment,) = raw.execute("SELECT coalesce(max(moment), 0) FROM version").fetchone()
-        self._first: tuple[int, int] = (memberships.version, moment)
-        self._last = self._first
-        (self._id,) = raw.execute("SELECT coalesce(max(id), 0) FROM change").fetchone()
+        self._first = self._last = (version, moment)
+        self._id = id_
         self._versions: list[tuple[int, int]] = []
         self._changes: list[tuple[int, int, int, int, bytes, bytes, bytes | None, int | None]] = []
         self._written = (0, 0)

@@ -6,82 +6,29 @@ serves any version; a tag's base is loaded when it is first asked for, with the 
 """
 
 import sqlite3
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from threading import Lock, RLock
+from threading import RLock
 
 from pyroaring import BitMap
 
-from bitmap_store.bitmaps import checksum, unpacked
-from bitmap_store.errors import Damaged, Stale
+from bitmap_store.errors import Stale
 from bitmap_store.plan import ANY_SPAN, Reading, Tagged, Universe
-from bitmap_store.rows import Rows, decode, in_order, joined
+from bitmap_store.rows import Rows, in_order, joined
 from bitmap_store.sqlite.base import Leaf, TagBase
 from bitmap_store.sqlite.bases import Bases
 from bitmap_store.sqlite.layers import FEW_USERS, Change, Layer, covered, grown, members_in, merged, rows_in, taken_back
 from bitmap_store.sqlite.leaves import KnownLeaf, LeafCache
+from bitmap_store.sqlite.log import Forgotten, Log, LogEntry, version_of
 from bitmap_store.sqlite.moves import Moves
+from bitmap_store.sqlite.standing import Standing, TagState
 
 TAIL_MAX = 64
 """Changes of a tag that readings look at one by one; more are made into a layer."""
-
-
-class _Forgotten(Exception):
-    """A log entry is no longer in the file, because a base there holds it and `asOf` cannot reach it."""
-
-
-@dataclass(slots=True)
-class LogEntry:
-    """Where a change is: in hand, else in the file under `id`. in_base: only its rows before were written."""
-
-    version: int
-    in_base: bool
-    id: int
-    change: Change | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """The base of a tag and what is known of its changes; replaced as a whole, except that entries are appended.
-
-    floor: the last version that changed the tag before the entries. flips: entries after the base's version that
-    it holds all the same. layers: what the entries before the one at `tail` say, as far as the base does not.
-    """
-
-    base: TagBase
-    floor: int
-    entries: list[LogEntry]
-    flips: tuple[LogEntry, ...]
-    layers: tuple[Layer, ...] = ()
-    tail: int = 0
-
-    def count_until(self, version: int) -> int:
-        """How many entries are of versions up to this one."""
-        entries = self.entries
-        count = len(entries)
-        if not count or entries[-1].version <= version:
-            return count
-        return bisect_right(entries, version, key=_version_of)
-
-    def says_all_since(self, version: int) -> bool:
-        """Whether all changes after a version are in the layers and the tail."""
-        return version >= self.floor and not (self.flips and self.flips[-1].version > version)
-
-
-class TagState:
-    """One tag: how it stands (None: its base in the file has moved on), and its log from `floor` on."""
-
-    __slots__ = ("entries", "floor", "layers", "merging", "standing")
-
-    def __init__(self, entries: list[LogEntry], floor: int) -> None:
-        self.entries = entries
-        self.floor = floor
-        self.standing: Standing | None = None
-        self.layers: tuple[Layer, ...] = ()
-        self.merging = Lock()
 
 
 class Memberships:
@@ -103,6 +50,7 @@ class Memberships:
         self._folds = 0
         self._tail_max = tail_max
         self._connection = connection
+        self._log = Log(connection, self.lock, tail_max)
         self._tags: dict[int, TagState] = {}
         self._provisional: dict[int, set[int]] = {}
         self._moves = Moves()
@@ -115,12 +63,17 @@ class Memberships:
         """Learns of every version that any process has committed; the version of the file."""
         with self.lock:
             version, folds = self._connection.execute("SELECT version, folds FROM store").fetchone()
+            self.learn(version, folds)
+            return int(version)
+
+    def learn(self, version: int, folds: int) -> None:
+        """Learns that the file has come to a version, and how often bases were brought up to date there."""
+        with self.lock:
             if version > self.version:
                 self._read_log(version)
             if folds != self._folds:
                 self._forget_old_bases()
                 self._folds = folds
-            return int(version)
 
     def _forget_old_bases(self) -> None:
         """Lets go of bases that have been brought up to date in the file, so that log entries can be too."""
@@ -142,17 +95,13 @@ class Memberships:
 
     def _read_log(self, version: int) -> None:
         """Learns of the changes up to a version; of tags that were never asked for the file keeps them."""
-        rows = self._connection.execute(
-            "SELECT id, version, tag_id, after IS NULL FROM change WHERE version > ? AND version <= ? ORDER BY id",
-            (self.version, version),
-        )
-        for id_, made, tag, in_base in rows:
+        for id_, made, tag, in_base in self._log.news(self.version, version):
             self._moves.add(tag)
             state = self._tags.get(tag)
             if state is None:
                 continue
             if made not in self._provisional:
-                state.entries.append(LogEntry(made, bool(in_base), id_))
+                state.add(LogEntry(made, bool(in_base), id_))
             if in_base:
                 state.standing = None  # the base in the file has moved on
         self._provisional = {made: tags for made, tags in self._provisional.items() if made > version}
@@ -165,8 +114,7 @@ class Memberships:
                 for tag in {tag for tags in self._provisional.values() for tag in tags}:
                     self._moves.add(tag)
                     state = self._tags[tag]
-                    fresh = state.entries[bisect_right(state.entries, self.version, key=_version_of) :]
-                    if any(entry.in_base for entry in fresh):
+                    if state.flips and state.flips[-1].version > self.version:
                         state.standing = None  # the base in the file has moved on
                 self._provisional = {}
                 self.version = version
@@ -184,14 +132,14 @@ class Memberships:
         with self.lock:
             self._standing(tag)
             self._provisional.setdefault(version, set()).add(tag)
-            self._tags[tag].entries.append(LogEntry(version, change.after is None, id_, change))
+            self._tags[tag].add(LogEntry(version, change.after is None, id_, change))
 
     def propose_flip(self, tag: int, version: int, id_: int) -> None:
         """Adds that a version that is being written moves the base of a tag; the file says what that changes."""
         with self.lock:
             if tag in self._tags:
                 self._provisional.setdefault(version, set()).add(tag)
-                self._tags[tag].entries.append(LogEntry(version, True, id_))
+                self._tags[tag].add(LogEntry(version, True, id_))
 
     def withdraw(self, version: int) -> None:
         """Takes back what was proposed from `version` on, because it is not committed."""
@@ -199,61 +147,13 @@ class Memberships:
             proposed = [made for made in self._provisional if made >= version]
             for tag in {tag for made in proposed for tag in self._provisional.pop(made)}:
                 state = self._tags[tag]
-                state.entries = [entry for entry in state.entries if entry.version < version]
+                state.withdraw(version)
                 if state.standing is not None:
                     state.standing = replace(state.standing, entries=state.entries)
 
-    def _changes(self, tag: int, entries: Sequence[LogEntry]) -> list[Change]:
-        """The changes of some entries; those that are not in hand are read together, and kept if they are few."""
-        found = {entry.id: entry.change for entry in entries}
-        missing = [entry for entry in entries if found[entry.id] is None]
-        if missing:
-            read = {
-                id_: (made, change)
-                for id_, made, change in self._read(tag, missing[0].version - 1, missing[-1].version)
-            }
-            for entry in missing:
-                made, found[entry.id] = read.get(entry.id, (0, None))
-                if made != entry.version:
-                    raise _Forgotten
-                if len(entries) <= self._tail_max:
-                    entry.change = found[entry.id]
-        return [change for change in found.values() if change is not None]
-
-    def _read(self, tag: int, after: int, until: int) -> list[tuple[int, int, Change]]:
-        """Id, version and change of what the file says of a tag in versions after..until, the first not included."""
-        with self.lock:
-            rows = self._connection.execute(
-                "SELECT id, version, change.checksum, change.touched, change.before, after, change.generation, "
-                "staged.checksum, staged.touched, staged.before "
-                "FROM change LEFT JOIN staged_change AS staged "
-                "ON staged.tag_id = change.tag_id AND staged.generation = change.generation "
-                "WHERE change.tag_id = ? AND version > ? AND version <= ? ORDER BY id",
-                (tag, after, until),
-            ).fetchall()
-        found = []
-        for id_, version, kept, touched, before, rest, generation, *staged in rows:
-            intact = checksum(touched, before, rest or b"") == kept
-            if generation is not None:
-                intact &= staged[0] is not None and checksum(*staged[1:]) == staged[0]
-            if not intact:
-                raise Damaged(f"the log entry of version {version} does not match its checksum; restore a backup")
-            change = Change(unpacked(touched), decode(before), None if rest is None else decode(rest))
-            if generation is not None:  # of an import, without whom others wrote while it was staged
-                late = change.touched
-                change = Change(unpacked(staged[1]) - late, decode(staged[2]).without(late), None)
-            found.append((id_, version, change))
-        return found
-
     def logged_tags(self) -> list[int]:
         """The tags that have entries in the log of the file."""
-        with self.lock:
-            rows = self._connection.execute(
-                "WITH RECURSIVE logged(tag) AS (SELECT min(tag_id) FROM change UNION ALL "
-                "SELECT (SELECT min(tag_id) FROM change WHERE tag_id > logged.tag) FROM logged WHERE tag IS NOT NULL) "
-                "SELECT tag FROM logged WHERE tag IS NOT NULL"
-            )
-            return [tag for (tag,) in rows]
+        return self._log.tags()
 
     # ------------------------------------------------------------ how a tag stands
 
@@ -294,29 +194,18 @@ class Memberships:
                 self._tags[other].standing = None
             state = self._tags.get(tag)
             if state is None:
-                state = self._tags[tag] = self._state_since(tag, base.version)
-            held = bisect_right(state.entries, base.version, key=_version_of)
-            if held:
-                state.floor, state.entries = state.entries[held - 1].version, state.entries[held:]
-            flips = tuple(entry for entry in state.entries if entry.in_base and entry.version <= self.version)
-            # A layer that begins before the new base is right over it, unless it was an import that moved the base.
-            layers = () if flips else tuple(layer for layer in state.layers if layer.until > base.version)
-            tail = bisect_right(state.entries, layers[-1].until, key=_version_of) if layers else 0
-            state.layers = layers
-            state.standing = Standing(base, state.floor, state.entries, flips, layers, tail)
+                # Where nothing is kept up to the base's version, what was before may have been forgotten.
+                floor = self._log.last_change(tag, base.version) or base.version
+                state = self._tags[tag] = TagState(floor, self._log.entries(tag, base.version, self.version))
+            state.rise(base.version)
+            flips = [entry for entry in state.flips if entry.version <= self.version]
+            if flips:  # layers from before an import are not right over what it left
+                known = state.entries[0].version - 1 if state.entries else self.version
+                state.layers, state.old = (), array("q")
+                state.entries = self._log.entries(tag, base.version, known) + state.entries
+            sealed = state.layers[-1].until if state.layers else state.floor
+            state.standing = Standing(base, state.floor, state.old, state.entries, flips, state.layers, sealed)
             return state.standing
-
-    def _state_since(self, tag: int, version: int) -> TagState:
-        rows = self._connection.execute(
-            "SELECT version, after IS NULL, id FROM change WHERE tag_id = ? AND version > ? AND version <= ? "
-            "ORDER BY id",
-            (tag, version, self.version),
-        ).fetchall()
-        (floor,) = self._connection.execute(
-            "SELECT max(version) FROM change WHERE tag_id = ? AND version <= ?", (tag, version)
-        ).fetchone()
-        # Where nothing is kept up to the base's version, what was before may have been forgotten.
-        return TagState([LogEntry(made, bool(in_base), id_) for made, in_base, id_ in rows], floor or version)
 
     def _sealed(self, tag: int, standing: Standing) -> Standing:
         """Makes the committed changes of the tail a layer, if nobody else does so at the moment."""
@@ -324,102 +213,115 @@ class Memberships:
         if not state.merging.acquire(blocking=False):
             return standing
         try:
-            end = standing.count_until(self.version)
-            if standing is not state.standing or end - standing.tail <= self._tail_max:
+            version = self.version
+            tail = standing.between(standing.sealed, version)
+            if standing is not state.standing or len(tail) <= self._tail_max:
                 return standing
-            fresh = self._layers_of(tag, standing.entries[standing.tail : end])
+            fresh = self._between(tag, standing, standing.sealed, version)
             layers = grown(standing.layers, merged(fresh)) if fresh else standing.layers
-            sealed = replace(standing, layers=layers, tail=end)
             with self.lock:
                 if state.standing is not standing:  # its base has moved on, or entries were withdrawn
                     return standing
-                state.standing, state.layers = sealed, layers
                 # Changes that are just behind are kept in hand for readings under way.
-                for entry in sealed.entries[max(standing.tail - self._tail_max, 0) : max(end - self._tail_max, 0)]:
-                    entry.change = None
-            return sealed
+                count = max(len(standing.between(0, version)) - self._tail_max, 0)
+                state.age(count)
+                state.layers = layers
+                state.standing = replace(
+                    standing, old=state.old, entries=state.entries, layers=layers, sealed=tail[-1].version
+                )
+                return state.standing
         finally:
             state.merging.release()
 
-    def _layers_of(self, tag: int, entries: Sequence[LogEntry]) -> list[Layer]:
-        """A layer for each entry that no base holds, in their order."""
-        entries = [entry for entry in entries if not entry.in_base]
+    def _between(self, tag: int, standing: Standing, after: int, until: int) -> list[Layer]:
+        """A layer for each change in versions after..until that no base holds."""
         return [
-            Layer(entry.version, change.touched, change.after)
-            for entry, change in zip(entries, self._changes(tag, entries), strict=True)
+            Layer(version, change.touched, change.after)
+            for version, change in self._changes(tag, standing, after, until)
             if change.after is not None
         ]
 
-    def _layers(self, tag: int, standing: Standing, version: int) -> tuple[list[Layer], bool]:
-        """What is to be said instead of the base at a version, newest first; whether all of it was written since."""
-        count = standing.count_until(version)
+    def _changes(self, tag: int, standing: Standing, after: int, until: int) -> list[tuple[int, Change]]:
+        """Version and change of all entries in versions after..until, the first not included."""
+        if standing.has_all(after):
+            entries = standing.between(after, until)
+            return [(e.version, change) for e, change in zip(entries, self._log.changes(tag, entries), strict=True)]
+        found = self._log.read(tag, after, until)
+        if len(found) != standing.count(after, until):
+            raise Forgotten
+        return [(version, change) for _, version, change in found]
+
+    def _layers(self, tag: int, standing: Standing, version: int) -> list[Layer]:
+        """What is to be said instead of the base at a version, newest first."""
         flips: list[Layer] = []
         if standing.flips and standing.flips[-1].version > version:
             # Of users that were written while an import was at work the base has what only their entries put right.
-            undone = standing.entries[count : standing.count_until(standing.flips[-1].version)]
-            flips.append(taken_back(self._changes(tag, undone), version))
+            undone = self._changes(tag, standing, max(version, standing.floor), standing.flips[-1].version)
+            flips.append(taken_back([change for _, change in undone], version))
         if version < standing.floor:
-            return [merged([*flips, self._taken_back(tag, version, standing.base.version)])], False
-        if count - standing.tail > self._tail_max:
+            return [merged([*flips, self._taken_back(tag, version, standing.base.version)])]
+        if version < standing.sealed:
+            return flips + self._inside(tag, standing, version)
+        if len(standing.entries) > 2 * self._tail_max:
             standing = self._sealed(tag, standing)
-        if count < standing.tail:
-            return flips + self._inside(tag, standing, version, count), not flips
-        found = flips + self._layers_of(tag, standing.entries[standing.tail : count])[::-1]
-        return found + list(reversed(standing.layers)), not flips
+        if version < standing.sealed:
+            return flips + self._inside(tag, standing, version)
+        tail = self._between(tag, standing, standing.sealed, version)
+        return [*flips, *reversed(tail), *reversed(standing.layers)]
 
-    def _inside(self, tag: int, standing: Standing, version: int, count: int) -> list[Layer]:
+    def _inside(self, tag: int, standing: Standing, version: int) -> list[Layer]:
         """The layers at a version inside of one: from below, or from above and back, whichever is shorter."""
         layers = standing.layers
         whole = bisect_right(layers, version, key=_until_of)
-        below = standing.count_until(layers[whole - 1].until) if whole else 0
-        above = standing.count_until(layers[whole].until) if whole < len(layers) else len(standing.entries)
-        if whole == len(layers) or count - below <= above - count:
-            fresh = self._layers_of(tag, standing.entries[below:count])
+        below = layers[whole - 1].until if whole else standing.floor
+        above = layers[whole].until if whole < len(layers) else standing.sealed
+        if whole == len(layers) or standing.count(below, version) <= standing.count(version, above):
+            fresh = self._between(tag, standing, below, version)
             return ([merged(fresh)] if fresh else []) + list(reversed(layers[:whole]))
-        later = [entry for entry in standing.entries[count:above] if not entry.in_base]
-        return [taken_back(self._changes(tag, later), version), *reversed(layers[: whole + 1])]
+        later = [change for _, change in self._changes(tag, standing, version, above) if change.after is not None]
+        return [taken_back(later, version), *reversed(layers[: whole + 1])]
 
     def _taken_back(self, tag: int, version: int, until: int) -> Layer:
         """What takes a base of version `until` back to an earlier one. Costs reading all of the log between."""
         known = self._cache.find_layer(tag, version, until)
         if known is None:
             with self.lock:
-                (forgotten,) = self._connection.execute(
-                    "SELECT coalesce(max(version), 0) FROM version WHERE moment <= (SELECT horizon FROM store)"
-                ).fetchone()
-                read = self._read(tag, version, until)
+                forgotten, read = self._log.forgotten(), self._log.read(tag, version, until)
             if version < forgotten:
                 raise Stale("this moment is no longer kept; ask again")
             known = taken_back([change for _, _, change in read], version)
             self._cache.keep_layer(tag, version, until, known)
         return known
 
-    def _at(self, tag: int, version: int) -> tuple[Standing, list[Layer], bool]:
+    def _at(self, tag: int, version: int) -> tuple[Standing, list[Layer]]:
         """The standing of a tag, and the layers over its base at a version."""
         standing = self._standing(tag)
         try:
-            return standing, *self._layers(tag, standing, version)
-        except _Forgotten:  # since the base was loaded the tag was folded; the base in the file needs fewer entries
+            return standing, self._layers(tag, standing, version)
+        except Forgotten:  # since the base was loaded the tag was folded; the base in the file needs fewer entries
             with self.lock:
                 self._tags[tag].standing = None
             standing = self._standing(tag)
         try:
-            return standing, *self._layers(tag, standing, version)
-        except _Forgotten:
+            return standing, self._layers(tag, standing, version)
+        except Forgotten:
             raise Stale("this moment is no longer kept; ask again") from None
+
+    def _since(self, tag: int, since: int, version: int) -> list[Layer] | None:
+        """What was written after one version up to another, newest first, maybe with some of before; None where
+        that is not known without the base."""
+        standing = self._standing(tag)
+        at_hand = standing.says_all_since(since) and standing.has_all(since)
+        if at_hand and len(standing.between(since, version)) <= self._tail_max:
+            with suppress(Forgotten):
+                return self._between(tag, standing, since, version)[::-1]
+        standing, layers = self._at(tag, version)
+        return [layer for layer in layers if layer.until > since] if standing.says_all_since(since) else None
 
     def _stamp(self, tag: int, standing: Standing, version: int) -> int:
         """The last version up to `version` that changed the tag: the same stamp, the same members."""
-        count = standing.count_until(version)
-        if count:
-            return standing.entries[count - 1].version
-        if version >= standing.floor:
-            return standing.floor
-        with self.lock:
-            found = self._connection.execute(
-                "SELECT max(version) FROM change WHERE tag_id = ? AND version <= ?", (tag, version)
-            ).fetchone()
-        return int(found[0] or 0)
+        stamp = standing.stamp(version)
+        return self._log.last_change(tag, version) or 0 if stamp is None else stamp
 
     # ------------------------------------------------------------ what readings ask
 
@@ -434,25 +336,20 @@ class Memberships:
         known = self._cache.find(node, stamp, moment)
         if known is not None:
             return known
-        standing, layers, since_base = self._at(tag, version)
+        earlier = self._cache.newest(node, moment)
+        if earlier is not None and earlier.stamp < stamp:
+            layers = self._since(tag, earlier.stamp, version)
+            if layers is not None:  # only whom these touch can have come or gone
+                found = _with(layers, node, earlier.users, moment, stamp, earlier.until)
+                self._cache.keep(node, found, earlier.stamp)
+                return found.users
+        standing, over_base = self._at(tag, version)
         base = standing.base
-        earlier = self._cache.newest(node, moment) if since_base else None
-        if earlier is not None and standing.says_all_since(earlier.stamp) and earlier.stamp < stamp:
-            fresh = [layer for layer in layers if layer.until > earlier.stamp]
-            touched, members, until = members_in(fresh, node, moment)
-            users = earlier.users - touched
-            users |= members
-            until = min(until, earlier.until)
-        else:
-            users, until, earlier = base.members(node, moment), base.next_end(moment), None
-            if not layers and _held_by(base, node, moment):
-                return users
-            if layers:
-                touched, members, ends = members_in(layers, node, moment)
-                users = users - touched
-                users |= members
-                until = min(until, ends)
-        self._cache.keep(node, KnownLeaf(stamp, users, moment, until), earlier.stamp if earlier else None)
+        users = base.members(node, moment)
+        if over_base or not _held_by(base, node, moment):
+            found = _with(over_base, node, users, moment, stamp, base.next_end(moment))
+            self._cache.keep(node, found)
+            return found.users
         return users
 
     def known(self, node: Leaf | Universe, reading: Reading) -> BitMap | None:
@@ -462,8 +359,13 @@ class Memberships:
         standing = None if state is None else state.standing
         if standing is None or reading.version < standing.floor:
             return None
-        if not standing.entries and not standing.layers and _held_by(standing.base, leaf, reading.moment):
-            return standing.base.members(leaf, reading.moment)
+        if standing.is_base(reading.version):
+            if type(leaf) is Tagged and leaf.values is not None and len(leaf.values) == 1 and leaf.span is ANY_SPAN:
+                table = standing.base.values.get(leaf.values[0])  # what most leaves are
+                if table is not None and reading.moment < table.ends_first:
+                    return table.users
+            elif _held_by(standing.base, leaf, reading.moment):
+                return standing.base.members(leaf, reading.moment)
         return self._cache.find(leaf, self._stamp(leaf.tag, standing, reading.version), reading.moment)
 
     def rows(self, tag: int, version: int, users: BitMap | None = None) -> Rows:
@@ -473,7 +375,7 @@ class Memberships:
             if left:
                 parts.append(standing.base.rows(left))
             return in_order(joined(parts))
-        standing, layers, _ = self._at(tag, version)
+        standing, layers = self._at(tag, version)
         if users is None:
             touched = covered(layers)
             parts, _ = rows_in(layers, touched)
@@ -488,10 +390,10 @@ class Memberships:
         for tag in tags:
             state = self._tags.get(tag)
             standing = None if state is None else state.standing
-            if standing is not None and not standing.entries and version >= standing.floor:
+            if standing is not None and version >= standing.floor and standing.is_base(version):
                 yield standing.base, []  # most tags of a store that is mostly read
             else:
-                standing, layers, _ = self._at(tag, version)
+                standing, layers = self._at(tag, version)
                 yield standing.base, layers
 
     def holders(self, tag: int, version: int, users: BitMap) -> BitMap:
@@ -507,13 +409,13 @@ class Memberships:
         """The rows of users that were written since the base, and the users who were not. For a writer, who asks
         for few users of the newest version, each entry of the tail costs a look."""
         standing = self._standing(tag)
-        entries = standing.entries
-        if len(entries) - standing.tail > self._tail_max:
+        if len(standing.entries) > 2 * self._tail_max:
             standing = self._sealed(tag, standing)
-        tail = [entry.change for entry in reversed(entries[standing.tail :])]
-        newest = (entries[-1].version if entries else standing.floor) <= version
+        entries = standing.entries
+        tail = [entry.change for entry in reversed(entries) if entry.version > standing.sealed]
+        newest = (entries[-1].version if entries else standing.sealed) <= version
         if len(users) > FEW_USERS or not newest or standing.flips or None in tail:
-            standing, layers, _ = self._at(tag, version)
+            standing, layers = self._at(tag, version)
             return *rows_in(layers, users), standing
         parts: list[Rows] = []
         left = BitMap()
@@ -533,14 +435,24 @@ class Memberships:
         """The users whose rows of a tag changed after `version`, those of the version that is being written too."""
         state = self._tags.get(tag)
         entries = self._standing(tag).entries if state is None else state.entries
-        later = entries[bisect_right(entries, version, key=_version_of) :]
-        earlier = self._read(tag, version, later[0].version - 1 if later else self.version)
-        changes = [change for _, _, change in earlier] + self._changes(tag, later)
+        later = entries[bisect_right(entries, version, key=version_of) :]
+        earlier = self._log.read(tag, version, later[0].version - 1 if later else self.version)
+        changes = [change for _, _, change in earlier] + self._log.changes(tag, later)
         return BitMap.union(BitMap(), *(change.touched for change in changes))
 
     def overlaid(self, tag: int, version: int) -> BitMap:
         """The users whose rows of a tag are not in its base as they are at a version."""
         return covered(self._at(tag, version)[1])
+
+
+def _with(layers: Sequence[Layer], leaf: Leaf, users: BitMap, moment: int, stamp: int, until: int) -> KnownLeaf:
+    """A leaf with what layers say of it. until: up to when the users are right by themselves."""
+    if layers:
+        touched, members, ends = members_in(layers, leaf, moment)
+        users = users - touched
+        users |= members
+        until = min(until, ends)
+    return KnownLeaf(stamp, users, moment, until)
 
 
 def _held_by(base: TagBase, node: Leaf, moment: int) -> bool:
@@ -549,10 +461,6 @@ def _held_by(base: TagBase, node: Leaf, moment: int) -> bool:
         return False
     values = base.values if node.values is None else [value for value in node.values if value in base.values]
     return len(values) == 1 and all(moment < base.values[value].ends_first for value in values)
-
-
-def _version_of(entry: LogEntry) -> int:
-    return entry.version
 
 
 def _until_of(layer: Layer) -> int:

@@ -3,13 +3,13 @@
 The same meaning as assigning row by row (`changes.py`), as array operations; tests hold the two together.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyroaring import BitMap
 
-from bitmap_store.bitmaps import bitmap_of, distinct, ids_of
+from bitmap_store.bitmaps import bitmap_of
 from bitmap_store.errors import Invalid
 from bitmap_store.rows import FACTS, Rows, ascend, in_order, is_constant, is_member, joined
 from bitmap_store.sqlite.changes import COUNT_MAX
@@ -53,13 +53,13 @@ def _added(new: Rows, alive: Rows, pairs_new: NDArray[np.intp], pairs_old: NDArr
 
 def _same_keys(a: Rows, b: Rows) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The places in two ordered arrays of rows that have the same user, value and units."""
-    if is_constant(a["units"]) and is_constant(b["units"]):
-        at_a, at_b = _same(_pairs(a), _pairs(b))
-        same = a["units"][at_a] == b["units"][at_b]
-        return at_a[same], at_b[same]
     if ascend(a["user"]) and ascend(b["user"]):
         at_a, at_b = _same(a["user"], b["user"])
-        same = (a["value"][at_a] == b["value"][at_b]) & (a["units"][at_a] == b["units"][at_b])
+        same = _equal(a, at_a, b, at_b, ("value", "units"))
+        return (at_a, at_b) if same.all() else (at_a[same], at_b[same])
+    if is_constant(a["units"]) and is_constant(b["units"]):
+        at_a, at_b = _same(_pairs(a), _pairs(b))
+        same = _equal(a, at_a, b, at_b, ("units",))
         return at_a[same], at_b[same]
     users = np.concatenate([a["user"], b["user"]])
     values = np.concatenate([a["value"], b["value"]])
@@ -80,11 +80,22 @@ def _pairs(rows: Rows) -> NDArray[np.uint64]:
 
 def _same(a: NDArray[Any], b: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The places in two ascending arrays that have the same number."""
-    if not len(a):
-        return np.empty(0, np.intp), np.empty(0, np.intp)
-    at = np.searchsorted(a, b)
-    found = np.flatnonzero(a[np.minimum(at, len(a) - 1)] == b)
-    return at[found], found
+    return np.flatnonzero(is_member(a, b)), np.flatnonzero(is_member(b, a))
+
+
+def _equal(a: Rows, at_a: NDArray[np.intp], b: Rows, at_b: NDArray[np.intp], names: Iterable[str]) -> NDArray[np.bool_]:
+    """Which of the rows at these places say the same in some columns; one NaN is as good as another."""
+    same = np.ones(len(at_a), np.bool_)
+    for name in names:
+        x, y = a[name], b[name]
+        if is_constant(x) and is_constant(y):
+            if len(same) and x[0] != y[0] and (x[0] == x[0] or y[0] == y[0]):
+                same[:] = False
+                break
+        else:
+            x, y = x[at_a], y[at_b]
+            same &= (x == y) | ((x != x) & (y != y))
+    return same
 
 
 def change_of(before: Rows, after: Rows) -> Change | None:
@@ -93,17 +104,14 @@ def change_of(before: Rows, after: Rows) -> Change | None:
         touched = bitmap_of(after["user"])
         return Change(touched, before, after) if touched else None
     at_before, at_after = _same_keys(before, after)
-    same = before["since"][at_before] == after["since"][at_after]
-    for name in FACTS:
-        x, y = before[name][at_before], after[name][at_after]
-        same &= (x == y) | ((x != x) & (y != y))  # one NaN is as good as another
+    same = _equal(before, at_before, after, at_after, ("since", *FACTS))
+    if not same.any():
+        return Change(bitmap_of(before["user"]) | bitmap_of(after["user"]), before, after)
     gone, fresh = np.ones(len(before), bool), np.ones(len(after), bool)
     gone[at_before[same]] = False
     fresh[at_after[same]] = False
-    users = distinct(np.concatenate([before["user"][gone], after["user"][fresh]]))
-    if not len(users):
-        return None
-    return Change(bitmap_of(users), *(rows.take(is_member(rows["user"], users)) for rows in (before, after)))
+    touched = bitmap_of(before["user"][gone]) | bitmap_of(after["user"][fresh])
+    return Change(touched, before.of(touched), after.of(touched)) if touched else None
 
 
 def summed(rows: Rows) -> Rows:
@@ -125,8 +133,3 @@ def summed(rows: Rows) -> Rows:
     result["last"] = np.maximum.reduceat(rows["last"], starts)
     result["expires"] = np.maximum.reduceat(rows["expires"], starts)
     return result
-
-
-def shards_of(users: BitMap, shard_bits: int) -> NDArray[np.uint32]:
-    """The shards that the users lie in."""
-    return np.unique(ids_of(users) >> shard_bits)

@@ -6,7 +6,7 @@ What is staged has a generation of its own; a swap says of a shard that this is 
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
 
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitmap_store.bitmaps import checksum, packed
-from bitmap_store.rows import Rows, encode, in_order, is_member, joined
-from bitmap_store.sqlite.base import SHARD_BITS, Fragment, fragments_of
+from bitmap_store.rows import encode
+from bitmap_store.sqlite.base import Fragment
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.writer import Transaction, Writer
 
@@ -34,18 +34,6 @@ _MADE = (
 
 Said = tuple[bytes, bytes]
 """What an import does to a tag, as it is stored: the users touched, and their rows before."""
-
-
-def fragments_in(rows: Sequence[Rows], shards: NDArray[np.uint32]) -> list[Fragment]:
-    """All fragments of some shards, from the rows of one tag."""
-    every = in_order(joined(rows))
-    inside = is_member(every["user"] >> SHARD_BITS, shards)
-    return list(fragments_of(every if inside.all() else every.take(inside)))
-
-
-def shards_in(fragments: Iterable[Fragment]) -> NDArray[np.uint32]:
-    """The shards of some fragments, ascending."""
-    return np.array(sorted({fragment.shard for fragment in fragments}), np.uint32)
 
 
 class Staging:

@@ -82,6 +82,7 @@ class Writer:
         self.timezone = timezone
         self.load_catalog = load_catalog
         self.catalog = Catalog(version=-1)
+        self.sources: dict[str, int] = {}
         self._waiting: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
         self._gate = threading.Lock()
         self._closed = False
@@ -133,8 +134,7 @@ class Writer:
             with self._engine.connect() as connection, connection.begin() as transaction:
                 raw = cast(sqlite3.Connection, connection.connection.driver_connection)
                 try:
-                    self._refresh(raw)
-                    journal = Journal(raw, self.memberships)
+                    journal = self._refresh(raw)
                     naming = Naming(self.names, raw)
                     outcomes = [self._attempt(work, connection, raw, journal, naming) for work in group]
                     journal.write()
@@ -151,39 +151,46 @@ class Writer:
             return outcomes
         except BaseException as error:
             self.catalog = Catalog(version=-1)
+            self.sources.clear()
             failure = error if isinstance(error, TagroarError) else Unavailable("the write could not be stored")
             failure.__cause__ = error
             return [(work, None, failure) for work in group]
 
-    def _refresh(self, raw: sqlite3.Connection) -> None:
-        self.memberships.tail()
-        (catalog,) = raw.execute("SELECT catalog FROM store").fetchone()
+    def _refresh(self, raw: sqlite3.Connection) -> Journal:
+        """Learns of what other processes wrote; where the log goes on."""
+        version, folds, catalog, moment, change = raw.execute(
+            "SELECT version, folds, catalog, (SELECT coalesce(max(moment), 0) FROM version), "
+            "(SELECT coalesce(max(id), 0) FROM change) FROM store"
+        ).fetchone()
+        self.memberships.learn(version, folds)
         if catalog != self.catalog.version:
             self.catalog = self.load_catalog(raw)
+        return Journal(raw, self.memberships, version, moment, change)
 
     def _attempt(
         self, work: Work, connection: Connection, raw: sqlite3.Connection, journal: Journal, naming: Naming
     ) -> Outcome:
-        raw.execute("SAVEPOINT batch")
+        if not isinstance(work.run, Batch):
+            journal.write()  # outside of what it may take back, and for whatever it asks of the file
         mark, names = journal.mark(), naming.mark()
         transaction = Transaction(self, connection, raw, journal, naming)
         try:
             if isinstance(work.run, Batch):
                 value: Any = transaction.apply(work.run)
             else:
-                journal.write()  # whatever it asks of the file
+                transaction.begin()
                 value = work.run(transaction)
                 journal.write()
-            raw.execute("RELEASE batch")
+            transaction.release()
             return work, value, None
         except BaseException as error:
-            raw.execute("ROLLBACK TO batch")
-            raw.execute("RELEASE batch")
             journal.withdraw(mark)
             naming.withdraw(names)
-            (catalog,) = raw.execute("SELECT catalog FROM store").fetchone()
-            if catalog != self.catalog.version:
-                self.catalog = self.load_catalog(raw)
+            if transaction.take_back():
+                self.sources.clear()
+                (catalog,) = raw.execute("SELECT catalog FROM store").fetchone()
+                if catalog != self.catalog.version:
+                    self.catalog = self.load_catalog(raw)
             return work, None, error
 
 
@@ -220,14 +227,38 @@ class Transaction:
     ) -> None:
         self._writer = writer
         self.connection = connection
-        self.raw = raw
+        self._raw = raw
+        self._begun = False
         self.journal = journal
         self.naming = naming
         self.memberships = writer.memberships
         self.version: int | None = None
-        self._sources: dict[str, int] = {}
         # Moments never go back, whatever the clocks of several processes say.
         self.moment = max(micros(writer.clock.now()), journal.moment + 1)
+
+    @property
+    def raw(self) -> sqlite3.Connection:
+        """The connection; what is written there is taken back alone when this fails."""
+        self.begin()
+        return self._raw
+
+    def begin(self) -> None:
+        """Sets the point to go back to. Most batches need none: what they write is in the journal."""
+        if not self._begun:
+            self._raw.execute("SAVEPOINT batch")
+            self._begun = True
+
+    def release(self) -> None:
+        """Leaves what was written to the commit."""
+        if self._begun:
+            self._raw.execute("RELEASE batch")
+
+    def take_back(self) -> bool:
+        """Takes back what was written, if anything was."""
+        if self._begun:
+            self._raw.execute("ROLLBACK TO batch")
+            self._raw.execute("RELEASE batch")
+        return self._begun
 
     @property
     def catalog(self) -> Catalog:
@@ -241,6 +272,7 @@ class Transaction:
 
     def session(self) -> Session:
         """A session on this transaction; what it flushes is committed or taken back with the rest."""
+        self.begin()
         return Session(bind=self.connection, join_transaction_mode="rollback_only")
 
     def next_version(self) -> int:
@@ -272,12 +304,13 @@ class Transaction:
         """The id of a source, given when it is first named; 0 is none."""
         if name is None:
             return 0
-        if name not in self._sources:
+        sources = self._writer.sources
+        if name not in sources:
             if not name or len(name) > 200:
                 raise Invalid("a source has 1 to 200 characters", argument="source")
             self.raw.execute("INSERT OR IGNORE INTO source (name) VALUES (?)", (name,))
-            (self._sources[name],) = self.raw.execute("SELECT id FROM source WHERE name = ?", (name,)).fetchone()
-        return self._sources[name]
+            (sources[name],) = self.raw.execute("SELECT id FROM source WHERE name = ?", (name,)).fetchone()
+        return sources[name]
 
     def value_id(self, tag: Tag, value: str) -> int:
         """The id of a value; of an open tag a new one is added, with the levels above it where hierarchical."""

@@ -1,0 +1,179 @@
+"""What an import makes of one tag: the file's cells as rows, put together with what held before, as fragments.
+
+How cells come about is in `files/`, what merging means in `merge.py`, how fragments come to hold in `staging.py`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pyroaring import BitMap
+
+from bitmap_store.bitmaps import ids_of
+from bitmap_store.catalog import Catalog
+from bitmap_store.files.cells import Cells
+from bitmap_store.files.repeats import reject_repeats, settle
+from bitmap_store.rows import Rows, in_order, is_constant, is_member, joined, rows_of
+from bitmap_store.sqlite import jobs
+from bitmap_store.sqlite.base import SHARD_BITS, Fragment, fragments_and_sets, fragments_of, shards_of
+from bitmap_store.sqlite.layers import Change
+from bitmap_store.sqlite.merge import change_of, merged, summed
+from bitmap_store.sqlite.writer import Transaction, Writer
+from bitmap_store.values import NEVER, Rejection, Tag, TagKind
+
+MICROSECOND = timedelta(microseconds=1)
+THREADS = 2
+"""Tags that are worked out at the same time; nearly all of it is done without the interpreter's lock."""
+AHEAD = 2
+"""Tags that are worked out before the one whose turn it is has been taken."""
+
+Shards = NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A tag whose fragments are staged: what the file says, whom that changes, and the shards that were rewritten.
+
+    version: up to which the fragments hold the log; who was written later is worked out again in the flip.
+    """
+
+    tag: int
+    kind: TagKind
+    new: Rows
+    touched: BitMap
+    version: int
+    shards: Shards
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an import makes of a tag, still to be staged. rejected: rows of the file that repeat others."""
+
+    staged: Staged
+    fragments: Sequence[Fragment]
+    change: Change | None
+    rejected: Sequence[Rejection] = ()
+
+
+class ImportedTags:
+    """The tags of one import; any thread may work one out.
+
+    source: its id. repeated: rows of a table that are rejected already. moment: when the import began, in microseconds.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        request: jobs.ImportRequest,
+        catalog: Catalog,
+        moment: int,
+        source: int,
+        repeated: Sequence[Rejection],
+    ) -> None:
+        self._writer = writer
+        self._request = request
+        self._catalog = catalog
+        self._moment = moment
+        self._source = source
+        self._repeated = repeated
+
+    def outcomes(self, cells: dict[str, list[Cells]]) -> Iterator[Outcome]:
+        """What becomes of all tags, one after the other; the cells are taken out as they are used."""
+        waiting: list[Future[Outcome]] = []
+        with ThreadPoolExecutor(THREADS, "tagroar-tags") as pool:
+            try:
+                while cells or waiting:
+                    while cells and len(waiting) < THREADS + AHEAD:
+                        waiting.append(pool.submit(self._outcome, *cells.popitem()))
+                    yield waiting.pop(0).result()
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def everyone(self, entity: int, users: BitMap) -> Outcome:
+        """That the users exist."""
+        rows = rows_of(len(users))
+        rows["user"] = ids_of(users)
+        rows["since"] = self._moment
+        return self._merged(-entity, TagKind.FLAG, rows, replace=False)
+
+    def _outcome(self, key: str, parts: Sequence[Cells]) -> Outcome:
+        tag = self._catalog.tag(key)
+        rows, rejected = rows_of(0), list[Rejection]()
+        if parts and self._request.kind == "table":
+            rows = self._rows(tag, settle(parts, self._repeated))
+        elif parts:
+            cells, rejected = reject_repeats(parts)
+            rows = self._rows(tag, cells)
+        new = summed(rows) if tag.kind is TagKind.EVENT else in_order(rows)
+        found = self._merged(tag.id, tag.kind, new, self._request.mode == "replace")
+        return Outcome(found.staged, found.fragments, found.change, rejected)
+
+    def _rows(self, tag: Tag, cells: Cells) -> Rows:
+        """Cells as rows, with the ids of their values; new values of open tags get one."""
+        rows = rows_of(len(cells))
+        rows["user"] = cells.users
+        if cells.values is not None:
+            names = cells.values.names.to_pylist()
+            known: Mapping[str, int] = self._catalog.values(tag).names
+            if not known.keys() >= set(names):
+                known = self._writer.submit(lambda transaction: _all_known(transaction, tag, names)).result()
+            # An event without a value has the id 0, as in a batch.
+            rows["value"] = np.array([*(known[name] for name in names), 0], np.int32)[cells.values.codes]
+        columns: Iterable[tuple[str, NDArray[Any] | None]] = (
+            ("units", cells.units),
+            ("count", cells.counts),
+            ("last", cells.last),
+            ("expires", cells.expires),
+            ("score", cells.score),
+        )
+        for name, column in columns:
+            if column is not None:
+                rows[name] = column
+        rows["source"] = self._source
+        rows["since"] = self._moment
+        if tag.valid_for is not None:
+            _end(rows, tag.valid_for // MICROSECOND, None if tag.kind is TagKind.EVENT else self._moment)
+        return rows
+
+    def _merged(self, tag: int, kind: TagKind, new: Rows, replace: bool) -> Outcome:
+        """The fragments as they will be, from rows in canonical order, and what that changes."""
+        memberships = self._writer.memberships
+        version = memberships.tail()
+        every = memberships.rows(tag, version)
+        behind = memberships.overlaid(tag, version)
+        if not len(every) and not behind:
+            found = list(fragments_and_sets(new))
+            touched = BitMap.union(BitMap(), *(users for _, users in found))
+            fragments = [fragment for fragment, _ in found]
+            staged = Staged(tag, kind, new, touched, version, shards_of(new["user"]))
+            return Outcome(staged, fragments, Change(touched, every, None) if touched else None)
+        inside = np.ones(len(every), np.bool_) if replace else is_member(every["user"], new["user"])
+        before = every if inside.all() else every.take(inside)
+        after = merged(kind, before, new, self._moment, replace)
+        change = change_of(before, after)
+        shards = np.unique(np.concatenate([shards_of(part) for part in (new["user"], before["user"], ids_of(behind))]))
+        rest = every.take(~inside & is_member(every["user"] >> SHARD_BITS, shards))
+        fragments = list(fragments_of(in_order(joined([rest, after]))))
+        staged = Staged(tag, kind, new, BitMap() if change is None else change.touched, version, shards)
+        return Outcome(staged, fragments, change)
+
+
+def _all_known(transaction: Transaction, tag: Tag, names: list[str]) -> Mapping[str, int]:
+    """The ids of values, of which those that are missing are given one."""
+    known = transaction.catalog.values(tag).names
+    missing = [name for name in names if name not in known]
+    return transaction.add_values(tag, missing) if missing else known
+
+
+def _end(rows: Rows, span: int, start: int | None) -> None:
+    """Lets rows without an end have one, `span` microseconds after a moment; None: after their own."""
+    if start is not None and is_constant(rows["expires"]) and (rows["expires"][:1] == NEVER).all():
+        rows["expires"] = start + span
+        return
+    open_ended = rows["expires"] == NEVER
+    rows.put("expires", open_ended, span + (rows["last"][open_ended] if start is None else start))
