@@ -310,11 +310,11 @@ class Evaluation:
             operands = at.operands(node)
             if not operands:
                 return False
-            smallest = operands[0]
+            smallest = operands[0].users
             # Whoever is sparse among the ids up to their own last is so among all: most plans end here, at once.
-            if smallest.about < DENSE * (at.keys if smallest.users is None else keys_of(smallest.users)):
+            if smallest is not None and len(smallest) < DENSE * keys_of(smallest):
                 return False
-        elif all(at.users(child) is not None for child in node.of) and isinstance(node, AnyOf):
+        elif isinstance(node, AnyOf) and all([at.users(child) is not None for child in node.of]):
             return False
         if at.keys < FEW_KEYS:
             return False

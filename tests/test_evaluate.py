@@ -93,7 +93,7 @@ def meant(node: Node, reading: Reading) -> BitMap:
             return bitmap_of(np.flatnonzero((hashed >= start) & (hashed < end))) & LEAVES.universes[reading]
         case AllOf(of, without):
             found = meant(of[0], reading).copy()
-            for child in of:
+            for child in of[1:]:
                 found &= meant(child, reading)
             for child in without:
                 found -= meant(child, reading)
