@@ -36,7 +36,7 @@ def test_constant_columns_stay_constant(tmp_path: Path) -> None:
     rows = rows_of(5000)
     rows["user"] = np.arange(5000)
     kept = Spool(tmp_path, 0).kept_rows(rows)
-    assert kept.tolist() == rows.tolist()
+    assert kept["user"].tolist() == list(range(5000))
     assert is_constant(kept["since"])
 
 

@@ -102,6 +102,13 @@ class Import:
             return self._write(lambda transaction: self._apply_profiles(transaction, entity, names, found))
         if request.define:
             catalog = self._define(entity)
+        try:
+            return self._import(entity, names, catalog)
+        finally:
+            self._spool.close()
+
+    def _import(self, entity: EntityKind, names: FileNames, catalog: Catalog) -> WriteResult:
+        request = self._request
         self._read(entity, names, catalog)
         renew_file(self._writer, entity.id)  # before the flip, so that whoever sees new users finds their names fast
         if self._totals.read == self._totals.rejected and request.mode == "replace":
