@@ -6,6 +6,7 @@ serves any version; a tag's base is loaded when it is first asked for, with the 
 """
 
 import sqlite3
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -100,7 +101,7 @@ class Memberships:
             if state is None:
                 continue
             if made not in self._provisional:
-                state.entries.append(LogEntry(made, bool(in_base), id_))
+                state.add(LogEntry(made, bool(in_base), id_))
             if in_base:
                 state.standing = None  # the base in the file has moved on
         self._provisional = {made: tags for made, tags in self._provisional.items() if made > version}
@@ -113,8 +114,7 @@ class Memberships:
                 for tag in {tag for tags in self._provisional.values() for tag in tags}:
                     self._moves.add(tag)
                     state = self._tags[tag]
-                    fresh = state.entries[bisect_right(state.entries, self.version, key=version_of) :]
-                    if any(entry.in_base for entry in fresh):
+                    if state.flips and state.flips[-1].version > self.version:
                         state.standing = None  # the base in the file has moved on
                 self._provisional = {}
                 self.version = version
@@ -132,14 +132,14 @@ class Memberships:
         with self.lock:
             self._standing(tag)
             self._provisional.setdefault(version, set()).add(tag)
-            self._tags[tag].entries.append(LogEntry(version, change.after is None, id_, change))
+            self._tags[tag].add(LogEntry(version, change.after is None, id_, change))
 
     def propose_flip(self, tag: int, version: int, id_: int) -> None:
         """Adds that a version that is being written moves the base of a tag; the file says what that changes."""
         with self.lock:
             if tag in self._tags:
                 self._provisional.setdefault(version, set()).add(tag)
-                self._tags[tag].entries.append(LogEntry(version, True, id_))
+                self._tags[tag].add(LogEntry(version, True, id_))
 
     def withdraw(self, version: int) -> None:
         """Takes back what was proposed from `version` on, because it is not committed."""
@@ -147,7 +147,7 @@ class Memberships:
             proposed = [made for made in self._provisional if made >= version]
             for tag in {tag for made in proposed for tag in self._provisional.pop(made)}:
                 state = self._tags[tag]
-                state.entries = [entry for entry in state.entries if entry.version < version]
+                state.withdraw(version)
                 if state.standing is not None:
                     state.standing = replace(state.standing, entries=state.entries)
 
@@ -196,16 +196,15 @@ class Memberships:
             if state is None:
                 # Where nothing is kept up to the base's version, what was before may have been forgotten.
                 floor = self._log.last_change(tag, base.version) or base.version
-                state = self._tags[tag] = TagState(self._log.entries(tag, base.version, self.version), floor)
-            held = bisect_right(state.entries, base.version, key=version_of)
-            if held:
-                state.floor, state.entries = state.entries[held - 1].version, state.entries[held:]
-            flips = tuple(entry for entry in state.entries if entry.in_base and entry.version <= self.version)
-            # A layer that begins before the new base is right over it, unless it was an import that moved the base.
-            layers = () if flips else tuple(layer for layer in state.layers if layer.until > base.version)
-            tail = bisect_right(state.entries, layers[-1].until, key=version_of) if layers else 0
-            state.layers = layers
-            state.standing = Standing(base, state.floor, state.entries, flips, layers, tail)
+                state = self._tags[tag] = TagState(floor, self._log.entries(tag, base.version, self.version))
+            state.rise(base.version)
+            flips = [entry for entry in state.flips if entry.version <= self.version]
+            if flips:  # layers from before an import are not right over what it left
+                known = state.entries[0].version - 1 if state.entries else self.version
+                state.layers, state.old = (), array("q")
+                state.entries = self._log.entries(tag, base.version, known) + state.entries
+            sealed = state.layers[-1].until if state.layers else state.floor
+            state.standing = Standing(base, state.floor, state.old, state.entries, flips, state.layers, sealed)
             return state.standing
 
     def _sealed(self, tag: int, standing: Standing) -> Standing:
@@ -214,60 +213,73 @@ class Memberships:
         if not state.merging.acquire(blocking=False):
             return standing
         try:
-            end = standing.count_until(self.version)
-            if standing is not state.standing or end - standing.tail <= self._tail_max:
+            version = self.version
+            tail = standing.between(standing.sealed, version)
+            if standing is not state.standing or len(tail) <= self._tail_max:
                 return standing
-            fresh = self._layers_of(tag, standing.entries[standing.tail : end])
+            fresh = self._between(tag, standing, standing.sealed, version)
             layers = grown(standing.layers, merged(fresh)) if fresh else standing.layers
-            sealed = replace(standing, layers=layers, tail=end)
             with self.lock:
                 if state.standing is not standing:  # its base has moved on, or entries were withdrawn
                     return standing
-                state.standing, state.layers = sealed, layers
                 # Changes that are just behind are kept in hand for readings under way.
-                for entry in sealed.entries[max(standing.tail - self._tail_max, 0) : max(end - self._tail_max, 0)]:
-                    entry.change = None
-            return sealed
+                count = max(len(standing.between(0, version)) - self._tail_max, 0)
+                state.age(count)
+                state.layers = layers
+                state.standing = replace(
+                    standing, old=state.old, entries=state.entries, layers=layers, sealed=tail[-1].version
+                )
+                return state.standing
         finally:
             state.merging.release()
 
-    def _layers_of(self, tag: int, entries: Sequence[LogEntry]) -> list[Layer]:
-        """A layer for each entry that no base holds, in their order."""
-        entries = [entry for entry in entries if not entry.in_base]
+    def _between(self, tag: int, standing: Standing, after: int, until: int) -> list[Layer]:
+        """A layer for each change in versions after..until that no base holds."""
         return [
-            Layer(entry.version, change.touched, change.after)
-            for entry, change in zip(entries, self._log.changes(tag, entries), strict=True)
+            Layer(version, change.touched, change.after)
+            for version, change in self._changes(tag, standing, after, until)
             if change.after is not None
         ]
 
+    def _changes(self, tag: int, standing: Standing, after: int, until: int) -> list[tuple[int, Change]]:
+        """Version and change of all entries in versions after..until, the first not included."""
+        if standing.has_all(after):
+            entries = standing.between(after, until)
+            return [(e.version, change) for e, change in zip(entries, self._log.changes(tag, entries), strict=True)]
+        found = self._log.read(tag, after, until)
+        if len(found) != standing.count(after, until):
+            raise Forgotten
+        return [(version, change) for _, version, change in found]
+
     def _layers(self, tag: int, standing: Standing, version: int) -> list[Layer]:
         """What is to be said instead of the base at a version, newest first."""
-        count = standing.count_until(version)
         flips: list[Layer] = []
         if standing.flips and standing.flips[-1].version > version:
             # Of users that were written while an import was at work the base has what only their entries put right.
-            undone = standing.entries[count : standing.count_until(standing.flips[-1].version)]
-            flips.append(taken_back(self._log.changes(tag, undone), version))
+            undone = self._changes(tag, standing, max(version, standing.floor), standing.flips[-1].version)
+            flips.append(taken_back([change for _, change in undone], version))
         if version < standing.floor:
             return [merged([*flips, self._taken_back(tag, version, standing.base.version)])]
-        if count - standing.tail > self._tail_max:
+        if version < standing.sealed:
+            return flips + self._inside(tag, standing, version)
+        if len(standing.entries) > 2 * self._tail_max:
             standing = self._sealed(tag, standing)
-        if count < standing.tail:
-            return flips + self._inside(tag, standing, version, count)
-        found = flips + self._layers_of(tag, standing.entries[standing.tail : count])[::-1]
-        return found + list(reversed(standing.layers))
+        if version < standing.sealed:
+            return flips + self._inside(tag, standing, version)
+        tail = self._between(tag, standing, standing.sealed, version)
+        return [*flips, *reversed(tail), *reversed(standing.layers)]
 
-    def _inside(self, tag: int, standing: Standing, version: int, count: int) -> list[Layer]:
+    def _inside(self, tag: int, standing: Standing, version: int) -> list[Layer]:
         """The layers at a version inside of one: from below, or from above and back, whichever is shorter."""
         layers = standing.layers
         whole = bisect_right(layers, version, key=_until_of)
-        below = standing.count_until(layers[whole - 1].until) if whole else 0
-        above = standing.count_until(layers[whole].until) if whole < len(layers) else len(standing.entries)
-        if whole == len(layers) or count - below <= above - count:
-            fresh = self._layers_of(tag, standing.entries[below:count])
+        below = layers[whole - 1].until if whole else standing.floor
+        above = layers[whole].until if whole < len(layers) else standing.sealed
+        if whole == len(layers) or standing.count(below, version) <= standing.count(version, above):
+            fresh = self._between(tag, standing, below, version)
             return ([merged(fresh)] if fresh else []) + list(reversed(layers[:whole]))
-        later = [entry for entry in standing.entries[count:above] if not entry.in_base]
-        return [taken_back(self._log.changes(tag, later), version), *reversed(layers[: whole + 1])]
+        later = [change for _, change in self._changes(tag, standing, version, above) if change.after is not None]
+        return [taken_back(later, version), *reversed(layers[: whole + 1])]
 
     def _taken_back(self, tag: int, version: int, until: int) -> Layer:
         """What takes a base of version `until` back to an earlier one. Costs reading all of the log between."""
@@ -299,21 +311,17 @@ class Memberships:
         """What was written after one version up to another, newest first, maybe with some of before; None where
         that is not known without the base."""
         standing = self._standing(tag)
-        first, end = standing.count_until(since), standing.count_until(version)
-        if standing.says_all_since(since) and standing.tail <= first and end - first <= self._tail_max:
+        at_hand = standing.says_all_since(since) and standing.has_all(since)
+        if at_hand and len(standing.between(since, version)) <= self._tail_max:
             with suppress(Forgotten):
-                return self._layers_of(tag, standing.entries[first:end])[::-1]
+                return self._between(tag, standing, since, version)[::-1]
         standing, layers = self._at(tag, version)
         return [layer for layer in layers if layer.until > since] if standing.says_all_since(since) else None
 
     def _stamp(self, tag: int, standing: Standing, version: int) -> int:
         """The last version up to `version` that changed the tag: the same stamp, the same members."""
-        count = standing.count_until(version)
-        if count:
-            return standing.entries[count - 1].version
-        if version >= standing.floor:
-            return standing.floor
-        return self._log.last_change(tag, version) or 0
+        stamp = standing.stamp(version)
+        return self._log.last_change(tag, version) or 0 if stamp is None else stamp
 
     # ------------------------------------------------------------ what readings ask
 
@@ -382,7 +390,7 @@ class Memberships:
         for tag in tags:
             state = self._tags.get(tag)
             standing = None if state is None else state.standing
-            if standing is not None and not standing.entries and version >= standing.floor:
+            if standing is not None and version >= standing.floor and standing.is_base(version):
                 yield standing.base, []  # most tags of a store that is mostly read
             else:
                 standing, layers = self._at(tag, version)
@@ -401,11 +409,11 @@ class Memberships:
         """The rows of users that were written since the base, and the users who were not. For a writer, who asks
         for few users of the newest version, each entry of the tail costs a look."""
         standing = self._standing(tag)
-        entries = standing.entries
-        if len(entries) - standing.tail > self._tail_max:
+        if len(standing.entries) > 2 * self._tail_max:
             standing = self._sealed(tag, standing)
-        tail = [entry.change for entry in reversed(entries[standing.tail :])]
-        newest = (entries[-1].version if entries else standing.floor) <= version
+        entries = standing.entries
+        tail = [entry.change for entry in reversed(entries) if entry.version > standing.sealed]
+        newest = (entries[-1].version if entries else standing.sealed) <= version
         if len(users) > FEW_USERS or not newest or standing.flips or None in tail:
             standing, layers = self._at(tag, version)
             return *rows_in(layers, users), standing
