@@ -27,6 +27,7 @@ _HINTS_MAX = 20
 
 Users = NDArray[np.integer[Any]]
 Nearest = Callable[[str], Sequence[str]]
+Keep = Callable[[NDArray[Any]], NDArray[Any]]
 EVERY = slice(None)
 
 
@@ -132,6 +133,21 @@ class Cells:
         columns = self.values, self.units, self.counts, self.last, self.expires, self.score
         return Cells(self.tag, self.kind, source, self.rows, *columns)
 
+    def kept(self, source: Source, keep: Keep) -> "Cells":
+        """The same of other rows, with columns where they are to be kept."""
+        return Cells(
+            self.tag,
+            self.kind,
+            source,
+            self.rows if isinstance(self.rows, slice) else keep(self.rows),
+            None if self.values is None else Coded(keep(self.values.codes), self.values.names),
+            None if self.units is None else keep(self.units),
+            None if self.counts is None else keep(self.counts),
+            None if self.last is None else keep(self.last),
+            None if self.expires is None else keep(self.expires),
+            None if self.score is None else keep(self.score),
+        )
+
     def take(self, kept: Places) -> "Cells":
         """Some of them."""
         return Cells(
@@ -165,6 +181,16 @@ class Interpreted:
         """The same with `ids`, a number for each name that is one for the whole file, in place of the users."""
         rows = replace(self.rows, users=np.append(ids, ids.dtype.type(0))[self.rows.users])  # of bad rows it is the 0
         return replace(self, rows=rows, cells=[cells.of(rows) for cells in self.cells])
+
+    def kept(self, keep: Keep) -> Self:
+        """The same with its columns where they are to be kept until the whole file is read."""
+        rows = self.rows
+        rows = BlockRows(
+            keep(rows.users),
+            rows.lines if isinstance(rows.lines, range) else keep(rows.lines),
+            None if rows.order is None else keep(rows.order),
+        )
+        return replace(self, rows=rows, cells=[cells.kept(rows, keep) for cells in self.cells])
 
 
 # ---------------------------------------------------------------- names and values

@@ -124,13 +124,24 @@ def fragments(connection: sqlite3.Connection, tag: int) -> Iterator[Fragment]:
     return (Fragment(*row) for row in rows)
 
 
+def staged_fragments(
+    connection: sqlite3.Connection, tag: int, generation: int, shards: Iterable[int]
+) -> Iterator[Fragment]:
+    """The fragments of a generation in some shards."""
+    for shard in shards:
+        rows = connection.execute(
+            f"{_FRAGMENT} WHERE tag_id = ? AND generation = ? AND shard = ? ORDER BY value_id", (tag, generation, shard)
+        )
+        for row in rows:
+            yield Fragment(*row)
+
+
 def fragments_to_be(
     connection: sqlite3.Connection, tag: int, generation: int, shards: Iterable[int]
 ) -> Iterator[Fragment]:
     """The fragments of a tag as they will be once those of a generation hold in the shards."""
     taken = set(map(int, shards))
-    rows = connection.execute(f"{_FRAGMENT} WHERE tag_id = ? AND generation = ?", (tag, generation))
-    found = [Fragment(*row) for row in rows]
+    found = list(staged_fragments(connection, tag, generation, taken))
     found += [fragment for fragment in fragments(connection, tag) if fragment.shard not in taken]
     return iter(sorted(found, key=lambda fragment: (fragment.value, fragment.shard)))
 

@@ -3,6 +3,7 @@
 How cells come about is in `files/`, what merging means in `merge.py`, how fragments come to hold in `staging.py`.
 """
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ from bitmap_store.files.cells import Cells
 from bitmap_store.files.repeats import reject_repeats, settle
 from bitmap_store.rows import Rows, in_order, is_constant, is_member, joined, rows_of
 from bitmap_store.sqlite import jobs
-from bitmap_store.sqlite.base import SHARD_BITS, Fragment, fragments_and_sets, fragments_of, shards_of
+from bitmap_store.sqlite.base import SHARD_BITS, Fragment, TagBase, fragments_and_sets, fragments_of, shards_of
+from bitmap_store.sqlite.bases import staged_fragments
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.merge import change_of, merged, summed
+from bitmap_store.sqlite.spool import Spool
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.values import NEVER, Rejection, Tag, TagKind
 
@@ -34,6 +37,32 @@ AHEAD = 2
 Shards = NDArray[np.uint32]
 
 
+class FileRows:
+    """What the file says of a tag, to be asked for a few users in the flip.
+
+    Where nothing held before, the staged fragments say just that, and there is no need to keep it twice.
+    """
+
+    def __init__(self, tag: int, generation: int, rows: Rows | None = None) -> None:
+        self._tag = tag
+        self._generation = generation
+        self._rows = rows
+        self._known = BitMap()
+        self._found = rows_of(0)
+
+    def of(self, raw: sqlite3.Connection, users: BitMap) -> Rows:
+        """The rows of these users, in canonical order. To be asked beforehand makes asking again a look-up."""
+        if self._rows is not None:
+            return self._rows.of(users)
+        unknown = users - self._known
+        if unknown:
+            shards = shards_of(ids_of(unknown))
+            found = TagBase.of_fragments(0, staged_fragments(raw, self._tag, self._generation, shards.tolist()), 0)
+            self._found = in_order(joined([self._found, found.rows(unknown)]))
+            self._known |= unknown
+        return self._found.of(users)
+
+
 @dataclass(slots=True)
 class Staged:
     """A tag whose fragments are staged: what the file says, whom that changes, and the shards that were rewritten.
@@ -44,7 +73,7 @@ class Staged:
 
     tag: int
     kind: TagKind
-    new: Rows
+    said: FileRows
     touched: BitMap
     version: int
     shards: Shards
@@ -64,7 +93,8 @@ class Outcome:
 class ImportedTags:
     """The tags of one import; any thread may work one out.
 
-    source: its id. repeated: rows of a table that are rejected already. moment: when the import began, in microseconds.
+    source: its id. generation: of the fragments. repeated: rows of a table that are rejected already. moment: when the
+    import began, in microseconds.
     """
 
     def __init__(
@@ -74,14 +104,18 @@ class ImportedTags:
         catalog: Catalog,
         moment: int,
         source: int,
+        generation: int,
         repeated: Sequence[Rejection],
+        spool: Spool,
     ) -> None:
         self._writer = writer
         self._request = request
         self._catalog = catalog
         self._moment = moment
         self._source = source
+        self._generation = generation
         self._repeated = repeated
+        self._spool = spool
 
     def outcomes(self, cells: dict[str, list[Cells]]) -> Iterator[Outcome]:
         """What becomes of all tags, one after the other; the cells are taken out as they are used."""
@@ -152,7 +186,7 @@ class ImportedTags:
             found = list(fragments_and_sets(new))
             touched = BitMap.union(BitMap(), *(users for _, users in found))
             fragments = [fragment for fragment, _ in found]
-            staged = Staged(tag, kind, new, touched, version, shards_of(new["user"]))
+            staged = Staged(tag, kind, FileRows(tag, self._generation), touched, version, shards_of(new["user"]))
             return Outcome(staged, fragments, Change(touched, every, None) if touched else None)
         inside = np.ones(len(every), np.bool_) if replace else is_member(every["user"], new["user"])
         before = every if inside.all() else every.take(inside)
@@ -161,7 +195,8 @@ class ImportedTags:
         shards = np.unique(np.concatenate([shards_of(part) for part in (new["user"], before["user"], ids_of(behind))]))
         rest = every.take(~inside & is_member(every["user"] >> SHARD_BITS, shards))
         fragments = list(fragments_of(in_order(joined([rest, after]))))
-        staged = Staged(tag, kind, new, BitMap() if change is None else change.touched, version, shards)
+        said = FileRows(tag, self._generation, self._spool.kept_rows(new))
+        staged = Staged(tag, kind, said, BitMap() if change is None else change.touched, version, shards)
         return Outcome(staged, fragments, change)
 
 

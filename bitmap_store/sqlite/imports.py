@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -36,6 +37,7 @@ from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.merge import change_of, merged
 from bitmap_store.sqlite.name_upkeep import renew_file
 from bitmap_store.sqlite.routes import route_of, tags_suggested
+from bitmap_store.sqlite.spool import Spool
 from bitmap_store.sqlite.staging import Staging, swap, sweep
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.values import (
@@ -83,6 +85,7 @@ class Import:
         self._cells: dict[str, list[Cells]] = {}
         self._users = BitMap()
         self._wide: list[WideRows] = []
+        self._spool = Spool(writer.names.directory)
 
     def _write(self, run: Callable[[Transaction], T]) -> T:
         return self._writer.submit(run).result()
@@ -101,6 +104,13 @@ class Import:
             return self._write(lambda transaction: self._apply_profiles(transaction, entity, names, found))
         if request.define:
             catalog = self._define(entity)
+        try:
+            return self._import(entity, names, catalog)
+        finally:
+            self._spool.close()
+
+    def _import(self, entity: EntityKind, names: FileNames, catalog: Catalog) -> WriteResult:
+        request = self._request
         self._read(entity, names, catalog)
         renew_file(self._writer, entity.id)  # before the flip, so that whoever sees new users finds their names fast
         if self._totals.read == self._totals.rejected and request.mode == "replace":
@@ -109,6 +119,7 @@ class Import:
         staged = list(self._stage_all(entity, staging))
         staging.finish()
         self._prepare(staging.generation, staged)
+        self._look_up_late(staged)
         result = self._write(lambda transaction: self._flip(transaction, entity, names, staging.generation, staged))
         sweep(self._writer)
         return result
@@ -193,7 +204,7 @@ class Import:
             ids = names.resolve(meant.names)
             if (ids < 0).any():
                 meant = self._without_refused(meant, ids < 0, names)
-            numbered = meant.numbered(ids.astype(np.uint32))
+            numbered = meant.numbered(ids.astype(np.uint32)).kept(self._spool.kept)
             self._users |= bitmap_of(np.sort(ids[ids >= 0].astype(np.uint32)))
             if request.kind == "table" and request.mode == "replace":  # a column that says nothing empties its tag
                 for key in block.columns.keys() - {"user"}:
@@ -277,7 +288,9 @@ class Import:
         repeated = repeated_rows(self._wide) if self._wide else []
         self._wide.clear()
         self._reject(repeated)
-        tags = ImportedTags(self._writer, self._request, catalog, self._moment, source, repeated)
+        tags = ImportedTags(
+            self._writer, self._request, catalog, self._moment, source, staging.generation, repeated, self._spool
+        )
         total = len(self._cells) + 1
         for done, outcome in enumerate(tags.outcomes(self._cells), 1):
             self._reject(outcome.rejected)
@@ -292,6 +305,15 @@ class Import:
         return self._request.source or self._request.title or f"import {self._job}"
 
     # ------------------------------------------------------------ the flip
+
+    def _look_up_late(self, staged: Sequence[Staged]) -> None:
+        """Looks up what the file says of users written meanwhile, so that the flip need not, but of the last few."""
+        memberships = self._writer.memberships
+        memberships.tail()
+        for part in staged:
+            late = memberships.touched_since(part.tag, part.version)
+            if late:
+                self._write(partial(_look_up, part, late))
 
     def _flip(
         self,
@@ -316,12 +338,13 @@ class Import:
         memberships = transaction.memberships
         replace = self._request.mode == "replace" and part.tag > 0
         late = memberships.touched_since(part.tag, part.version)
-        if late and not replace:
-            late &= bitmap_of(part.new["user"])
+        said = part.said.of(transaction.raw, late)
+        if not replace:
+            late &= bitmap_of(said["user"])
         change: Change | None = None
         if late:
             before = memberships.rows(part.tag, transaction.current, late)
-            change = change_of(before, merged(part.kind, before, part.new.of(late), transaction.moment, replace))
+            change = change_of(before, merged(part.kind, before, said, transaction.moment, replace))
         early = part.touched - late
         if early or not part.touched:
             swap(transaction, part.tag, generation, part.shards, part.version, part.stamp)
@@ -351,3 +374,7 @@ class Import:
         totals.waiting = []
         jobs.end(transaction, self._job, JobState.DONE)
         return result
+
+
+def _look_up(part: Staged, users: BitMap, transaction: Transaction) -> None:
+    part.said.of(transaction.raw, users)
