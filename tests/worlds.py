@@ -20,9 +20,10 @@ from bitmap_store.errors import TagroarError
 from bitmap_store.expression import Expression, Match
 from bitmap_store.language import parse
 from bitmap_store.sqlite.database import FILE
-from bitmap_store.sqlite.engine import SqliteStore, View
+from bitmap_store.sqlite.engine import SqliteStore
 from bitmap_store.sqlite.name_blocks import checksum_of
 from bitmap_store.sqlite.settings import StoreSettings
+from bitmap_store.sqlite.views import View
 from bitmap_store.store import Summary
 from bitmap_store.values import (
     Batch,

@@ -4,10 +4,9 @@ Any number of processes may have the directory open; `view` notices what the oth
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from math import inf
 from typing import TypeVar
@@ -24,10 +23,10 @@ from bitmap_store.bitmaps import ids_between, ids_of, packed
 from bitmap_store.catalog import NO_VALUES, Catalog, ValueTable
 from bitmap_store.clock import Clock
 from bitmap_store.definitions import TagChange, TagDefinition
-from bitmap_store.errors import Invalid, NotFound, Stale
+from bitmap_store.errors import Invalid, NotFound
 from bitmap_store.evaluate import FEW_PLANS, FIRST_IDS, SHORT, Evaluation, quick_size
 from bitmap_store.expression import Expression, Match
-from bitmap_store.plan import Plan, Reading, Universe
+from bitmap_store.plan import Plan, Reading, Universe, tags_of
 from bitmap_store.rows import Rows
 from bitmap_store.sqlite import cache, definitions, tokens
 from bitmap_store.sqlite.breakdowns import Breakdown, numbers_of
@@ -43,12 +42,14 @@ from bitmap_store.sqlite.summaries import summary_of
 from bitmap_store.sqlite.tokens import TokenInfo
 from bitmap_store.sqlite.upkeep import Upkeep
 from bitmap_store.sqlite.user_tags import Asked, UserTags
+from bitmap_store.sqlite.views import View
 from bitmap_store.sqlite.work import Workers
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.stopping import Lanes, Stop
 from bitmap_store.store import Page, ProfileFacts, Summary
 from bitmap_store.tables import JobRow
 from bitmap_store.values import (
+    NEVER,
     Batch,
     Category,
     EntityKind,
@@ -67,37 +68,6 @@ BREAKDOWN_LONG = 64
 """From so many keys on a breakdown is shared among threads."""
 POLL_SECONDS = 0.1
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class View:
-    """What one request sees: one version, one moment, one catalog. horizon: what lies before it is forgotten.
-
-    seen: a number that is another one as soon as any process has written anything, be it a token or a job.
-    """
-
-    version: int
-    moment: datetime
-    horizon: datetime
-    catalog: Catalog
-    store: "SqliteStore"
-    seen: int
-
-    def reading(self, entity: str, as_of: datetime | None = None) -> Reading:
-        """The reading of an entity now, or as it was known at `as_of`.
-
-        INVALID for the future, STALE for what is beyond the retention.
-        """
-        kind = self.catalog.entity(entity, argument="entity")
-        if as_of is None:
-            return Reading(kind.id, self.version, micros(self.moment))
-        if as_of > self.moment:
-            raise Invalid(f"{as_of.isoformat()} lies after now, {self.moment.isoformat()}", argument="asOf")
-        horizon = max(self.moment - self.store.settings.retention, self.horizon)
-        if as_of < horizon:
-            raise Stale(f"history reaches back to {horizon.isoformat()}, not {as_of.isoformat()}", argument="asOf")
-        version = min(self.store.version_at(as_of), self.version)
-        return Reading(kind.id, version, micros(as_of))
 
 
 class SqliteStore:
@@ -183,6 +153,11 @@ class SqliteStore:
             self._horizon = moment_of(horizon)
             self._data_version = data_version
 
+    @property
+    def retention(self) -> timedelta:
+        """How far back `asOf` reaches."""
+        return self.settings.retention
+
     def version_at(self, moment: datetime) -> int:
         """The version that was current at a moment; 0 before the first."""
         with self._memberships.lock:
@@ -217,7 +192,19 @@ class SqliteStore:
             partial(self._listed, kind.id),
             lambda moment: view.reading(entity, moment),
         )
-        return binder.plan(expression, at, argument)
+        plan = binder.plan(expression, at, argument)
+        view.clocked = view.clocked or binder.clocked
+        return plan
+
+    def right_until(self, view: View, plans: Iterable[Plan], tags: Iterable[int]) -> int:
+        """Until when (µs) what a view was told of these plans, and of tags by their ids, stays right without a write.
+
+        Asked of a view that is not `clocked`. Not later than the first end of any membership of the tags.
+        """
+        wanted = {tag for plan in plans for tag in tags_of(plan.node, plan.reading)}
+        moment = micros(view.moment)
+        ends = (self._memberships.next_end(tag, view.version, moment) for tag in wanted.union(tags))
+        return min(ends, default=NEVER)
 
     def check_id_kind(self, entity: str, id_kind: str, *, argument: str | None = None) -> None:
         """NOT_FOUND for a kind of identifier that nobody of the entity has."""

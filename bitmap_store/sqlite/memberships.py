@@ -21,7 +21,18 @@ from bitmap_store.plan import ANY_SPAN, Reading, Tagged, Universe
 from bitmap_store.rows import Rows, in_order, joined
 from bitmap_store.sqlite.base import Leaf, TagBase
 from bitmap_store.sqlite.bases import Bases
-from bitmap_store.sqlite.layers import FEW_USERS, Change, Layer, covered, grown, members_in, merged, rows_in, taken_back
+from bitmap_store.sqlite.layers import (
+    FEW_USERS,
+    Change,
+    Layer,
+    covered,
+    grown,
+    members_in,
+    merged,
+    next_end,
+    rows_in,
+    taken_back,
+)
 from bitmap_store.sqlite.leaves import KnownLeaf, LeafCache
 from bitmap_store.sqlite.log import Forgotten, Log, LogEntry, version_of
 from bitmap_store.sqlite.moves import Moves
@@ -351,6 +362,11 @@ class Memberships:
             self._cache.keep(node, found)
             return found.users
         return users
+
+    def next_end(self, tag: int, version: int, moment: int) -> int:
+        """The first moment after this one at which a membership of a tag ends."""
+        standing, layers = self._at(tag, version)
+        return min([standing.base.next_end(moment), *(next_end(layer.rows, moment) for layer in layers)])
 
     def known(self, node: Leaf | Universe, reading: Reading) -> BitMap | None:
         """What `leaf` or `universe` gives, where it is at hand; None where it would have to be made."""
