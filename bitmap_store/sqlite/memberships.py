@@ -215,6 +215,7 @@ class Memberships:
                 state.layers, state.old = (), array("q")
                 state.entries = self._log.entries(tag, base.version, known) + state.entries
             sealed = state.layers[-1].until if state.layers else state.floor
+            self._account(state)
             state.standing = Standing(base, state.floor, state.old, state.entries, flips, state.layers, sealed)
             return state.standing
 
@@ -237,12 +238,19 @@ class Memberships:
                 count = max(len(standing.between(0, version)) - self._tail_max, 0)
                 state.age(count)
                 state.layers = layers
+                self._account(state)
                 state.standing = replace(
                     standing, old=state.old, entries=state.entries, layers=layers, sealed=tail[-1].version
                 )
                 return state.standing
         finally:
             state.merging.release()
+
+    def _account(self, state: TagState) -> None:
+        """What is known of changes takes of the memory for leaves."""
+        size = state.nbytes
+        self._cache.reserve(size - state.reserved)
+        state.reserved = size
 
     def _between(self, tag: int, standing: Standing, after: int, until: int) -> list[Layer]:
         """A layer for each change in versions after..until that no base holds."""
