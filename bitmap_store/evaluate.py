@@ -110,7 +110,7 @@ class Evaluation:
 
     def sizes(self, plans: Sequence[Plan]) -> list[int]:
         """The size of each plan; parts that several have are made once."""
-        if len(plans) == 1 or self._at(plans[0].reading).keys < FEW_KEYS:
+        if len(plans) < 2 or self._at(plans[0].reading).keys < FEW_KEYS:
             return [self.size(plan) for plan in plans]
         shared = Shared(list(dict.fromkeys(plans)))
         self._shared, self._ats = shared, {}
