@@ -41,7 +41,7 @@ from bitmap_store.plan import (
     Universe,
 )
 from bitmap_store.sharing import Shared
-from bitmap_store.slices import SLICES, among
+from bitmap_store.slices import SLICES, among, is_thin
 from bitmap_store.stopping import Stop
 
 SHORT = 150.0
@@ -203,7 +203,7 @@ class Evaluation:
                 return intersection(found, at.universe), True
             case Slice():
                 some = at.universe if within is None else intersection(at.universe, within)
-                if within is not None and len(some) < at.keys << 12:
+                if is_thin(some, at.keys):
                     return among(node, some), True
                 return intersection(SLICES.ids(node, at.keys, self._stop), some), True
         raise TypeError(f"no evaluation for {type(node).__name__}")
@@ -338,6 +338,8 @@ class Evaluation:
             case AsOf(then, child):
                 return words.All((self._part(child, self._at(then)), self._leaf(at.universe)))
             case Slice():
+                if is_thin(at.universe, at.keys):
+                    return self._leaf(among(node, at.universe))
                 return words.All((self._leaf(SLICES.ids(node, at.keys, self._stop)), self._leaf(at.universe)))
         kept = at.packed.get(id(node))
         if kept is not None:
