@@ -61,6 +61,7 @@ def open_service(config: Settings, store: Store, *, demo: bool) -> Service:
         incoming=config.data / "incoming",
         import_bytes_max=config.import_bytes,
         compiled_documents=config.compiled_documents,
+        answer_cache_bytes_max=config.answer_cache_bytes,
     )
 
 

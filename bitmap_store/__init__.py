@@ -8,11 +8,12 @@ from bitmap_store.clock import Clock
 from bitmap_store.definitions import TagChange, TagDefinition
 from bitmap_store.files.reader import Format
 from bitmap_store.sqlite.engine import SqliteStore as Store
-from bitmap_store.sqlite.engine import StoreSettings, View
 from bitmap_store.sqlite.exports import ExportColumn, schema_of
 from bitmap_store.sqlite.jobs import ImportRequest
 from bitmap_store.sqlite.routes import tags_suggested
+from bitmap_store.sqlite.settings import StoreSettings
 from bitmap_store.sqlite.tokens import TokenInfo
+from bitmap_store.sqlite.views import View
 
 __all__ = [
     "Clock",

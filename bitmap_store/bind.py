@@ -143,6 +143,8 @@ class Binder:
         self._dense_of = dense_of
         self._reading_at = reading_at
         self._nodes = 0
+        self.clocked = False
+        """Whether a window was counted back from the moment, so that another moment has another plan."""
 
     def plan(self, expression: Expression, reading: Reading, argument: str = "where") -> Plan:
         """The plan of an expression. Everything named is checked, also where simplifying would drop it."""
@@ -245,7 +247,9 @@ class Binder:
         if found is None:
             tag = self._catalog.tag_of(self._entity, match.key, argument=f"{place}.tag.key")
             found = self._match_of(match, tag, reading, place, within)
-            if not tag.is_rule and match.within is None and match.ahead is None:  # the same at every reading
+            if match.within is not None or match.ahead is not None:
+                self.clocked = True
+            elif not tag.is_rule:  # the same at every reading
                 self._keep(match, found)
         return found
 

@@ -8,6 +8,7 @@ import array
 import ctypes
 import zlib
 from collections.abc import Sequence
+from heapq import heapify, heappop, heapreplace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from bitmap_store.errors import Damaged
 
 LONG = 1 << 16
 """Members that take a call without the GIL: some 0.1 ms of work."""
+SPARSE = 3 << 10
+"""Users in a key of 2^16 up to which a union is an array, most likely."""
 
 
 def ids_of(bitmap: BitMap) -> NDArray[np.uint32]:
@@ -90,13 +93,31 @@ def subtract_from(own: BitMap, other: BitMap) -> None:
 
 
 def union(sets: Sequence[BitMap]) -> BitMap:
-    """Who is in any; a set of its own, also of one. Cardinalities are counted once, at the end."""
+    """Who is in any; a set of its own, also of one.
+
+    Sparse ones are joined two by two, the smallest first: CRoaring's union of many makes packed words of every
+    container and arrays of them again at the end, which takes up to four times as long. Dense ones are joined at once.
+    """
     if len(sets) == 1:
         return sets[0].copy()
-    if croaring.AVAILABLE and any(len(each) > LONG for each in sets):
+    sizes = [len(each) for each in sets]
+    if len(sets) == 2 or sum(sizes) < SPARSE * (max(each.max() if each else 0 for each in sets) >> 16):
+        waiting = [(size, i, each) for i, (size, each) in enumerate(zip(sizes, sets, strict=True))]
+        heapify(waiting)
+        while len(waiting) > 1:
+            (size, i, first), (more, _, second) = heappop(waiting), waiting[0]
+            heapreplace(waiting, (size + more, i, _joined(first, second)))
+        return waiting[0][2]
+    if croaring.AVAILABLE and max(sizes) > LONG:
         pointers = (ctypes.c_void_p * len(sets))(*(each.raw_pointer for each in sets))
         return croaring.adopted(croaring.FREE.roaring_bitmap_or_many(len(sets), pointers))
     return BitMap.union(*sets)
+
+
+def _joined(a: BitMap, b: BitMap) -> BitMap:
+    if croaring.AVAILABLE and len(b) > LONG:
+        return croaring.adopted(croaring.FREE.roaring_bitmap_or(a.raw_pointer, b.raw_pointer))
+    return a | b
 
 
 def intersection_size(a: BitMap, b: BitMap) -> int:

@@ -34,6 +34,7 @@ _SIGNATURES = {
     "roaring_bitmap_and_inplace": (None, c_void_p, c_void_p),
     "roaring_bitmap_andnot": (c_void_p, c_void_p, c_void_p),
     "roaring_bitmap_andnot_inplace": (None, c_void_p, c_void_p),
+    "roaring_bitmap_or": (c_void_p, c_void_p, c_void_p),
     "roaring_bitmap_or_many": (c_void_p, c_size_t, c_void_p),
     "roaring_bitmap_to_bitset": (c_bool, c_void_p, c_void_p),
     "roaring_bitmap_contains": (c_bool, c_void_p, c_uint32),

@@ -160,12 +160,14 @@ class At:
 
     def about(self, node: Node) -> float:
         """About how many users a node has, as if its parts were independent; of a set that is there, exactly."""
-        users = self.users(node)
-        if users is not None:
-            return len(users)
         found = self._abouts.get(id(node))
         if found is not None:
             return found[1]
+        users = self.users(node)
+        if users is not None:
+            about = float(len(users))
+            self._abouts[id(node)] = node, about
+            return about
         everyone = len(self.universe) or 1
         match node:
             case AllOf(_, without):
@@ -248,6 +250,8 @@ class At:
             return True
         if self.keys < FEW_KEYS:  # where estimating would take longer than either
             return not isinstance(node, AnyOf) or 2 * size < self.about(node)
+        if size > DENSE * self.keys and isinstance(node, AnyOf):
+            return False
         whole = self.roaring_cost(node) + self._and_cost(size, self.about(node), False)
         return (2 if twice else 1) * self.roaring_cost(node, size) < whole
 

@@ -41,7 +41,7 @@ from bitmap_store.plan import (
     Universe,
 )
 from bitmap_store.sharing import Shared
-from bitmap_store.slices import SLICES, among
+from bitmap_store.slices import SLICES, among, is_thin
 from bitmap_store.stopping import Stop
 
 SHORT = 150.0
@@ -110,7 +110,7 @@ class Evaluation:
 
     def sizes(self, plans: Sequence[Plan]) -> list[int]:
         """The size of each plan; parts that several have are made once."""
-        if len(plans) == 1 or self._at(plans[0].reading).keys < FEW_KEYS:
+        if len(plans) < 2 or self._at(plans[0].reading).keys < FEW_KEYS:
             return [self.size(plan) for plan in plans]
         shared = Shared(list(dict.fromkeys(plans)))
         self._shared, self._ats = shared, {}
@@ -203,7 +203,7 @@ class Evaluation:
                 return intersection(found, at.universe), True
             case Slice():
                 some = at.universe if within is None else intersection(at.universe, within)
-                if within is not None and len(some) < at.keys << 12:
+                if is_thin(some, at.keys):
                     return among(node, some), True
                 return intersection(SLICES.ids(node, at.keys, self._stop), some), True
         raise TypeError(f"no evaluation for {type(node).__name__}")
@@ -310,11 +310,11 @@ class Evaluation:
             operands = at.operands(node)
             if not operands:
                 return False
-            smallest = operands[0]
+            smallest = operands[0].users
             # Whoever is sparse among the ids up to their own last is so among all: most plans end here, at once.
-            if smallest.about < DENSE * (at.keys if smallest.users is None else keys_of(smallest.users)):
+            if smallest is not None and len(smallest) < DENSE * keys_of(smallest):
                 return False
-        elif all(at.users(child) is not None for child in node.of) and isinstance(node, AnyOf):
+        elif isinstance(node, AnyOf) and all([at.users(child) is not None for child in node.of]):
             return False
         if at.keys < FEW_KEYS:
             return False
@@ -338,6 +338,8 @@ class Evaluation:
             case AsOf(then, child):
                 return words.All((self._part(child, self._at(then)), self._leaf(at.universe)))
             case Slice():
+                if is_thin(at.universe, at.keys):
+                    return self._leaf(among(node, at.universe))
                 return words.All((self._leaf(SLICES.ids(node, at.keys, self._stop)), self._leaf(at.universe)))
         kept = at.packed.get(id(node))
         if kept is not None:

@@ -5,6 +5,7 @@ Nodes are values of plain integers, so equal questions are equal plans and cache
 Binding is in `bind.py`; evaluation is an engine's affair.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -128,3 +129,21 @@ class Plan:
 
     reading: Reading
     node: Node
+
+
+def tags_of(node: Node, reading: Reading) -> Iterator[int]:
+    """The tags that decide who is in a node, by id; those who exist are a tag too, one below zero for each entity."""
+    pending = [node]
+    for each in pending:
+        match each:
+            case Tagged(tag) | Range(tag) | Happened(tag):
+                yield tag
+            case AllOf(of, without):
+                pending += of + without
+            case AnyOf(of) | AtLeastOf(_, of):
+                pending += of
+            case AsOf(_, of):
+                pending.append(of)
+            case Nothing():
+                continue
+    yield -reading.entity

@@ -33,6 +33,11 @@ def among(node: Slice, users: BitMap) -> BitMap:
     return bitmap_of(ids[kept])
 
 
+def is_thin(users: BitMap, keys: int) -> bool:
+    """Whether users are so few among the ids below `keys` · 2^16 that only they are hashed, not all ids."""
+    return len(users) < keys << 12
+
+
 class SliceCache:
     """The ids of slices from 0 up to some key, within a budget of bytes, least recently used out. For any thread."""
 

@@ -6,6 +6,7 @@ What is wrong with a document is kept as well, so that a wrong one costs no more
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from graphql import (
@@ -31,6 +32,7 @@ from resolvers.context import Context
 from schema.coercion import Unusual
 from schema.compiled import Compiled
 from schema.errors import shown
+from schema.lasting import is_lasting
 from schema.limits import TOKENS_MAX
 from schema.served import SCHEMA
 
@@ -52,7 +54,7 @@ class Refused:
     answer: Answer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Prepared:
     """An operation that is ready to run, with any variables and any number of times."""
 
@@ -60,6 +62,11 @@ class Prepared:
     name: str | None
     document: DocumentNode
     compiled: Compiled | None = None
+
+    @cached_property
+    def lasting(self) -> bool:
+        """Whether it is a query whose answer, once right, is so until something is written or comes to its end."""
+        return self.kind is OperationType.QUERY and is_lasting(self.document)
 
     async def run(self, variables: Variables | None, context: Context) -> Answer:
         """Runs a query or a mutation once. What goes wrong stands in the answer."""

@@ -38,8 +38,8 @@ def store_world(empty_store: Path, tmp_path: Path) -> Iterator[StoreWorld]:
 
 @pytest.fixture
 def folding_world(empty_store: Path, tmp_path: Path) -> Iterator[StoreWorld]:
-    """A new store that folds after every write."""
-    world = FoldingWorld(copied(empty_store, tmp_path / "folding"), StillClock())
+    """A new store that folds after every write, and has no files to map."""
+    world = FoldingWorld(copied(empty_store, tmp_path / "folding"), StillClock(), mapped=False)
     yield world
     world.close()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bitmap_store.literals import moment_text
 from bitmap_store.sqlite import jobs
+from bitmap_store.sqlite.cache import directory_of
 from bitmap_store.sqlite.database import read_connection, write_engine
 from bitmap_store.sqlite.definitions import load_catalog
 from bitmap_store.sqlite.imports import Import
@@ -63,7 +64,8 @@ def import_apart(
     enlisted = world.store.writer.submit(lambda transaction: jobs.enlist(transaction, request, request.fingerprint()))
     job, _ = enlisted.result()
     engine, connection = write_engine(world.directory), read_connection(world.directory)
-    memberships, names = Memberships(connection, cache_bytes_max=0), Names(world.directory)
+    files = directory_of(world.directory) if world.settings.mapped else None
+    memberships, names = Memberships(connection, cache_bytes_max=0, files=files), Names(world.directory)
     writer = Writer(engine, memberships, names, world.clock, world.settings.timezone, load_catalog)
     run = Interleaved(writer, job.id, request, os.getppid())
     run.meanwhile = meanwhile

@@ -12,6 +12,7 @@ from bitmap_store.definitions import TagDefinition
 from bitmap_store.sqlite import bases, breakdowns, cache, jobs
 from bitmap_store.sqlite.cache import Built
 from bitmap_store.values import Assign, Event, Remove, TagKind
+from tests.importing import import_apart
 from tests.worlds import StillClock, StoreWorld, copied
 
 USERS = [f"u{i}" for i in range(40)]
@@ -64,7 +65,10 @@ def answers(world: StoreWorld) -> list[object]:
 
 
 def fold(world: StoreWorld) -> None:
-    world.run(world.store.fold(0))
+    """Folds as a process would that makes no files."""
+    other = other_process(world, mapped=False)
+    other.run(other.store.fold(0))
+    other.close()
 
 
 def build(world: StoreWorld) -> Built | None:
@@ -75,8 +79,8 @@ def files(world: StoreWorld) -> set[str]:
     return {path.name for path in cache.directory_of(world.directory).iterdir()}
 
 
-def other_process(world: StoreWorld) -> StoreWorld:
-    return StoreWorld(world.directory, StillClock(world.clock.now()))
+def other_process(world: StoreWorld, *, mapped: bool = True) -> StoreWorld:
+    return StoreWorld(world.directory, StillClock(world.clock.now()), mapped=mapped)
 
 
 def private(world: StoreWorld) -> dict[int, int]:
@@ -100,6 +104,41 @@ def test_answers_come_from_mapped_files(written: StoreWorld) -> None:
     assert answers(written) == before
     assert not private(written)
     assert build(written) == Built(0, 0)
+
+
+@needs_mapping
+def test_files_are_there_when_a_fold_or_an_import_shows(written: StoreWorld) -> None:
+    before = answers(written)
+    written.run(written.store.fold(0))
+    assert answers(written) == before
+    assert not private(written)
+    assert build(written) == Built(0, 1)
+    other = other_process(written)
+    try:
+        assert answers(other) == before
+        names = files(written)
+        import_apart(written, "memberships", [Assign(user, "vip") for user in USERS])
+        after = answers(written)
+        assert after != before
+        assert answers(other) == after
+        assert not private(written) and not private(other)
+        assert {name.split(".")[0] for name in files(written) - names} == {"rows", "tag"}
+        assert build(written) == Built(0, 0)
+        assert answers(written) == answers(other) == after
+    finally:
+        other.close()
+
+
+@needs_mapping
+def test_upkeep_is_done_in_a_process_of_its_own(written: StoreWorld) -> None:
+    before = answers(written)
+    assert not written.run(written.store.keep_up())
+    fold(written)
+    assert written.run(written.store.keep_up())
+    assert len(files(written)) == 7
+    assert not written.run(written.store.keep_up())
+    assert answers(written) == before
+    assert not private(written)
 
 
 @needs_mapping

@@ -123,6 +123,7 @@ def test_a_caller_that_goes_away_harms_nobody(store_world: StoreWorld) -> None:
         await asyncio.sleep(0)
         for task in tasks[::2]:
             task.cancel()
+        asyncio.wrap_future(store.writer.submit(lambda transaction: transaction.version)).cancel()
         kept = await asyncio.gather(*tasks[1::2])
         return [*kept, await store.apply(Batch("user", (Assign("last", "vip"),)))]
 

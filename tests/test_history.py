@@ -91,16 +91,18 @@ class History(RuleBasedStateMachine):
         timezone=st.sampled_from(TIMEZONES),
         cache_bytes=st.sampled_from([0, 700, 1 << 20]),
         tail_max=st.sampled_from([0, 1, 5]),
+        mapped=st.tuples(st.booleans(), st.booleans()),
     )
-    def begin(self, first: int, timezone: str, cache_bytes: int, tail_max: int) -> None:
+    def begin(self, first: int, timezone: str, cache_bytes: int, tail_max: int, mapped: tuple[bool, bool]) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="tagroar-"))
         self.clock = StillClock()
         self.cache_bytes = cache_bytes
         self.tail_max = tail_max
+        self.mapped = mapped
         self.timezone = timezone
         directory = copied(defined(), self.root / "0")
         start_ids_at(directory, first)
-        self.worlds = [self.opened(directory), self.opened(directory)]
+        self.worlds = [self.opened(directory, each) for each in self.mapped]
         self.oracle = OracleWorld(self.clock, timezone, RETENTION)
         define(self.oracle)
         self.oracle.oracle.dense = lambda entity, user: int(self.dense[user])
@@ -108,8 +110,8 @@ class History(RuleBasedStateMachine):
         self.waited = [MONDAY]
         self.lives = 0
 
-    def opened(self, directory: Path) -> StoreWorld:
-        return StoreWorld(directory, self.clock, self.timezone, RETENTION, self.cache_bytes, self.tail_max)
+    def opened(self, directory: Path, mapped: bool) -> StoreWorld:
+        return StoreWorld(directory, self.clock, self.timezone, RETENTION, self.cache_bytes, self.tail_max, mapped)
 
     def teardown(self) -> None:
         if hasattr(self, "worlds"):
@@ -217,7 +219,7 @@ class History(RuleBasedStateMachine):
         directory = copied(self.worlds[0].directory, self.root / str(self.lives))
         for world in self.worlds:
             world.close()
-        self.worlds = [self.opened(directory), self.opened(directory)]
+        self.worlds = [self.opened(directory, each) for each in self.mapped]
         self.ask(data)
 
     @rule(data=st.data(), imported=IMPORTED, by=BY, only=st.booleans())

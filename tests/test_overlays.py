@@ -17,8 +17,18 @@ from bitmap_store.plan import Happened, Range, Reading, Span, Tagged
 from bitmap_store.rows import NAMES, ROW, Row, Rows, decode, encode, in_order
 from bitmap_store.sqlite.base import Leaf, members_of_rows
 from bitmap_store.sqlite.database import read_connection
-from bitmap_store.sqlite.layers import Layer, covered, grown, members_among, members_in, merged, next_end, rows_in
-from bitmap_store.sqlite.leaves import KnownLeaf, LeafCache, bytes_of
+from bitmap_store.sqlite.layers import (
+    Layer,
+    bytes_of,
+    covered,
+    grown,
+    members_among,
+    members_in,
+    merged,
+    next_end,
+    rows_in,
+)
+from bitmap_store.sqlite.leaves import KnownLeaf, LeafCache
 from bitmap_store.sqlite.memberships import Memberships
 from bitmap_store.values import NEVER, Assign, Batch, TagKind, micros
 from tests.histories import batches, define
@@ -80,6 +90,7 @@ def test_few_rows_are_selected_from_as_many_are(tuples: list[Row], leaf: Leaf, m
         assert repr(found.tolist()) == repr([row for row in tuples if row[0] in users])
     assert repr(few.without(users).tolist()) == repr(many.without(users).tolist())
     assert repr(decode(encode(many)).tolist()) == repr(tuples)
+    assert repr(many.narrowed().tolist()) == repr(tuples)
 
 
 # ---------------------------------------------------------------- layers
@@ -241,6 +252,11 @@ def test_a_budget_of_bytes_is_kept() -> None:
         cache.keep(Tagged(tag), KnownLeaf(1, users, 0, NEVER))
         cache.find(Tagged(0), 1, 0)
     assert [cache.find(Tagged(tag), 1, 0) is not None for tag in range(5)] == [True, False, False, True, True]
+    cache.reserve(bytes_of(users))
+    assert [cache.find(Tagged(tag), 1, 0) is not None for tag in range(5)] == [False, False, False, True, True]
+    cache.reserve(-bytes_of(users))
+    cache.keep(Tagged(7), KnownLeaf(1, users, 0, NEVER))
+    assert [cache.find(Tagged(tag), 1, 0) is not None for tag in (3, 4, 7)] == [True, True, True]
     assert cache.newest(Tagged(1), 0) is None
 
 

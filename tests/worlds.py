@@ -20,8 +20,10 @@ from bitmap_store.errors import TagroarError
 from bitmap_store.expression import Expression, Match
 from bitmap_store.language import parse
 from bitmap_store.sqlite.database import FILE
-from bitmap_store.sqlite.engine import SqliteStore, StoreSettings, View
+from bitmap_store.sqlite.engine import SqliteStore
 from bitmap_store.sqlite.name_blocks import checksum_of
+from bitmap_store.sqlite.settings import StoreSettings
+from bitmap_store.sqlite.views import View
 from bitmap_store.store import Summary
 from bitmap_store.values import (
     Batch,
@@ -298,10 +300,13 @@ class StoreWorld:
         retention: timedelta = RETENTION,
         cache_bytes_max: int = 1 << 20,
         tail_max: int = 2,
+        mapped: bool = True,
     ) -> None:
         self.clock = clock
         self.directory = directory
-        self.settings = StoreSettings(directory, ZoneInfo(timezone), retention, cache_bytes_max, tail_max=tail_max)
+        self.settings = StoreSettings(
+            directory, ZoneInfo(timezone), retention, cache_bytes_max, tail_max=tail_max, mapped=mapped
+        )
         self._runner = asyncio.Runner()
         self.store = SqliteStore(self.settings, clock)
 

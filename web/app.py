@@ -22,7 +22,7 @@ from web.bulk import BulkRoutes
 from web.graphql import GraphQLRoutes, Shortcut
 from web.service import Service, log
 
-FOLD_SECONDS = 10
+UPKEEP_SECONDS = 10
 ROOT = Path(__file__).parents[1]
 CONSOLE = ROOT / "console"
 QUERIES = ROOT / "demo" / "queries.graphql"
@@ -47,12 +47,12 @@ def create_app(open_service: Callable[[], Service], *, demo: bool = False) -> St
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         state.service = open_service()
-        folding = asyncio.create_task(keep_folded(state.service.store))
+        upkeep = asyncio.create_task(keep_up(state.service.store))
         try:
             yield
         finally:
-            folding.cancel()
-            await asyncio.gather(folding, return_exceptions=True)
+            upkeep.cancel()
+            await asyncio.gather(upkeep, return_exceptions=True)
             await state.service.store.close()
 
     pages = _Pages(demo)
@@ -79,14 +79,14 @@ async def answer_http(_request: Request, error: HTTPException) -> Response:
     return JSONResponse(body, error.status_code, error.headers)
 
 
-async def keep_folded(store: Store) -> None:
-    """Folds now and then, for as long as serving goes on; a fold that fails is logged and tried again."""
+async def keep_up(store: Store) -> None:
+    """Sees to folds and the cache now and then, for as long as serving goes on; what fails is logged."""
     while True:
-        await asyncio.sleep(FOLD_SECONDS)
         try:
-            await store.fold()
+            await store.keep_up()
         except Exception:
-            log.exception("folding failed")
+            log.exception("keeping the store in shape failed")
+        await asyncio.sleep(UPKEEP_SECONDS)
 
 
 class _State:

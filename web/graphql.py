@@ -5,7 +5,6 @@ What is asked is in `asking.py`, the WebSocket in `websocket.py`.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from graphql import OperationType
 from starlette.datastructures import QueryParams
@@ -18,10 +17,12 @@ from starlette.websockets import WebSocket
 from bitmap_store import Store
 from bitmap_store.errors import Invalid, TagroarError, TooLarge
 from resolvers.context import Context
+from resolvers.lasting import Watched
 from resolvers.viewers import DEMO, Viewer
 from schema.batching import batching
-from schema.documents import Refused
+from schema.documents import Answer, Refused
 from schema.limits import check_request
+from web.answers import Key
 from web.asking import Asking, as_json, error_body, exact_json
 from web.service import BODY_BYTES_MAX, STATUS, Service, log
 from web.websocket import Connection
@@ -89,7 +90,7 @@ class Endpoint:
         except Exception:
             log.exception("%s %s failed", scope["method"], PATH)
             status, answer = 500, error_body(TagroarError("internal error"))
-        body = as_json(answer)
+        body = answer if isinstance(answer, bytes) else as_json(answer)
         length = (b"content-length", b"%d" % len(body))
         await send(
             {
@@ -100,15 +101,20 @@ class Endpoint:
         )
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, scope: Scope, headers: Headers, receive: Receive) -> tuple[int | None, dict[str, Any]]:
+    async def _answer(self, scope: Scope, headers: Headers, receive: Receive) -> tuple[int | None, Answer | bytes]:
         """The status and the answer; no status where GraphQL refuses the request."""
         service = self._service()
         authorization = headers.get(b"authorization")
-        context = await service.context(None if authorization is None else authorization.decode("latin-1"))
+        view, viewer = await service.admitted(None if authorization is None else authorization.decode("latin-1"))
+        key: Key | None = None
         if scope["method"] == "GET":
             sent, size = _in_query_string(scope)
         else:
             body = await _body(headers, receive)
+            key = (body, viewer.scopes)
+            known = service.answers.find(key, view)
+            if known is not None:
+                return 200, known
             sent, size = exact_json(body), len(body)
         asking = Asking.of(sent)
         try:
@@ -122,7 +128,14 @@ class Endpoint:
             return None, error_body(Invalid("subscriptions are answered over a WebSocket"))
         if prepared.kind is OperationType.MUTATION and scope["method"] == "GET":
             raise _Failed(Invalid("mutations are sent by POST"), 405, [(b"allow", b"POST")])
-        answer = await prepared.run(asking.variables, context)
+        store, watched = service.store, None
+        if key is not None and service.answers.is_wanted(key) and prepared.lasting:
+            store, watched = Watched.over(service.store)
+        answer = await prepared.run(asking.variables, Context(store, viewer, batching, service.limits, view))
+        if key is not None and watched is not None and "errors" not in answer:
+            written = as_json(answer)
+            service.answers.keep(key, written, view, watched.right_until(view))
+            return 200, written
         executed = answer["data"] is not None or any("path" in error for error in answer["errors"])
         return 200 if executed else None, answer
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from bitmap_store import Store
+from bitmap_store import Store, View
 from bitmap_store.errors import Invalid, TagroarError, TooLarge
 from resolvers.context import Context, Limits
 from resolvers.viewers import DEMO, Viewer, authenticate
 from schema.batching import batching
 from schema.documents import Documents
+from web.answers import Answers
 from web.asking import error_body, exact_json
 
 BODY_BYTES_MAX = 1 << 20
@@ -53,6 +54,7 @@ class Service:
     import_bytes_max: int = 64 << 30
     limits: Limits = field(default_factory=Limits)
     compiled_documents: bool = True
+    answer_cache_bytes_max: int = 16 << 20
 
     @cached_property
     def documents(self) -> Documents:
@@ -64,8 +66,13 @@ class Service:
         """Who was let in by a header, and what was seen of the store then."""
         return {}
 
-    async def context(self, authorization: str | None) -> Context:
-        """The context of a new request; UNAUTHENTICATED without a valid token where one is needed."""
+    @cached_property
+    def answers(self) -> Answers:
+        """Answers that were given."""
+        return Answers(self.answer_cache_bytes_max)
+
+    async def admitted(self, authorization: str | None) -> tuple[View, Viewer]:
+        """What a new request sees, and who asks; UNAUTHENTICATED without a valid token where one is needed."""
         view = self.store.view()
         seen, viewer = self._viewers.get(authorization, (-1, DEMO))
         if seen != view.seen:
@@ -73,6 +80,11 @@ class Service:
             if len(self._viewers) >= VIEWERS_MAX:
                 self._viewers.clear()
             self._viewers[authorization] = (view.seen, viewer)
+        return view, viewer
+
+    async def context(self, authorization: str | None) -> Context:
+        """The context of a new request; see `admitted`."""
+        view, viewer = await self.admitted(authorization)
         return Context(self.store, viewer, batching, self.limits, view)
 
 

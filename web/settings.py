@@ -50,6 +50,7 @@ class Settings(BaseSettings):
         timedelta(days=30), gt=timedelta(0), description="how far back asOf reaches"
     )
     cache_bytes: int = Field(512 << 20, ge=0, description="memory for evaluated parts of audiences, each process")
+    answer_cache_bytes: int = Field(16 << 20, ge=0, description="memory for whole answers, each process; 0 keeps none")
     compiled_documents: bool = Field(True, description="run GraphQL by closures made once for each document")
     import_bytes: int = Field(64 << 30, ge=1, description="the largest file to import")
 

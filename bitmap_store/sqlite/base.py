@@ -168,6 +168,11 @@ class ValueBase(ABC):
     def length(self) -> int:
         """The number of rows: that of the members, or more where users repeat (EVENT)."""
 
+    @property
+    def members(self) -> int:
+        """The number of members."""
+        return len(self.users)
+
     @abstractmethod
     def varying(self) -> Collection[str]:
         """The columns that are not one value; `user` is among them only where users repeat."""

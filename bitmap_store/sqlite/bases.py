@@ -35,7 +35,8 @@ class Bases:
     def __init__(self, connection: sqlite3.Connection, bytes_max: int, directory: Path | None) -> None:
         self._connection = connection
         self._bytes_max = bytes_max
-        self._directory = directory if AVAILABLE else None
+        self.directory = directory if AVAILABLE else None
+        """Where files of the cache are; None where none are used."""
         self._private: OrderedDict[int, int] = OrderedDict()
         self._rows: dict[int, UserRows | None] = {}
         self._looking = Lock()
@@ -47,18 +48,18 @@ class Bases:
 
     def mapped(self, tag: int, stamp: int) -> TagBase | None:
         """The base in its file, if that is there and intact. Costs a read of the file; needs no lock."""
-        if self._directory is None or not stamp:
+        if self.directory is None or not stamp:
             return None
-        path = tag_file(self._directory, tag, stamp)
+        path = tag_file(self.directory, tag, stamp)
         return opened(path, partial(open_tag, path, stamp))
 
     def user_rows(self, entity: int) -> UserRows | None:
         """The newest rows per user of an entity, as `look_again` found them last."""
-        if self._directory is None:
+        if self.directory is None:
             return None
         with self._looking:
             if entity not in self._rows:
-                self._rows[entity] = newest_rows(self._directory, entity)
+                self._rows[entity] = newest_rows(self.directory, entity)
             return self._rows[entity]
 
     def look_again(self) -> None:
@@ -77,7 +78,7 @@ class Bases:
 
     def is_mappable(self, tag: int, stamp: int) -> bool:
         """Whether there is a file for the base."""
-        return self._directory is not None and tag_file(self._directory, tag, stamp).exists()
+        return self.directory is not None and tag_file(self.directory, tag, stamp).exists()
 
     def read(self, tag: int) -> TagBase:
         """The base from the fragments; of one moment only inside a transaction. Damaged if they are."""
@@ -135,10 +136,11 @@ def staged_fragments(
             yield Fragment(*row)
 
 
-def fragments_to_be(connection: sqlite3.Connection, tag: int, shards: Iterable[int]) -> Iterator[Fragment]:
-    """The fragments of a tag as they will be once the staged ones of the shards have taken their places."""
+def fragments_to_be(
+    connection: sqlite3.Connection, tag: int, generation: int, shards: Iterable[int]
+) -> Iterator[Fragment]:
+    """The fragments of a tag as they will be once those of a generation hold in the shards."""
     taken = set(map(int, shards))
-    (generation,) = connection.execute("SELECT generation FROM store").fetchone()
     found = list(staged_fragments(connection, tag, generation, taken))
     found += [fragment for fragment in fragments(connection, tag) if fragment.shard not in taken]
     return iter(sorted(found, key=lambda fragment: (fragment.value, fragment.shard)))

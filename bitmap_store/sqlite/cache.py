@@ -8,7 +8,8 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from bitmap_store.sqlite.base import TagBase
 from bitmap_store.sqlite.bases import fragments, fragments_to_be, newest_rows, opened, rows_files, tag_file
 from bitmap_store.sqlite.staging import new_stamp
 from bitmap_store.sqlite.tag_files import open_tag, write_tag
-from bitmap_store.sqlite.user_rows import write_rows
+from bitmap_store.sqlite.user_rows import UserRows, write_rows
 
 log = logging.getLogger(__name__)
 STALE_SHARE = 0.05
@@ -39,15 +40,19 @@ def directory_of(store: Path) -> Path:
     return store / "cache"
 
 
-def is_stale(store: Path, connection: sqlite3.Connection) -> bool:
-    """Whether a base has no file, or the rows per user of an entity are not those of all its bases."""
+def share_stale(store: Path, connection: sqlite3.Connection, rows_of: Callable[[int], UserRows | None]) -> float:
+    """The largest share of an entity's memberships that its rows per user do not have as the bases do.
+
+    1 where a base has no file, 0 where nothing is to be made. rows_of: the rows per user of an entity.
+    """
     if not AVAILABLE:
-        return False
+        return 0.0
     directory = directory_of(store)
     stamps = _stamps(connection)
     if not all(tag_file(directory, tag, stamp).exists() for tag, stamp in stamps.items()):
-        return True
-    return any(_rows_are_stale(directory, entity, tags, stamps, 0.0) for entity, tags in _entities(connection).items())
+        return 1.0
+    shares = (_share_stale(directory, rows_of(entity), tags, stamps) for entity, tags in _entities(connection).items())
+    return max(shares, default=0.0)
 
 
 def build_alone(store: Path, connection: sqlite3.Connection, stale_max: float = STALE_SHARE) -> Built | None:
@@ -76,13 +81,7 @@ def build(store: Path, connection: sqlite3.Connection, stale_max: float = STALE_
     missing = [tag for tag, stamp in stamps.items() if not tag_file(directory, tag, stamp).exists()]
     for tag in missing:
         _write_base(directory, connection, tag)
-    rows = 0
-    for entity, tags in _entities(connection).items():
-        if _rows_are_stale(directory, entity, tags, stamps, stale_max):
-            bases = {tag: _base(directory, connection, tag, stamps[tag]) for tag in tags if tag in stamps}
-            number = max((number for number, _ in rows_files(directory, entity)), default=0) + 1
-            write_rows(directory / f"rows.{entity}.{number}", bases)
-            rows += 1
+    rows = _build_rows(directory, connection, stamps, stale_max)
     _clean(directory, stamps)
     if missing or rows:
         seconds = time.monotonic() - start
@@ -90,7 +89,9 @@ def build(store: Path, connection: sqlite3.Connection, stale_max: float = STALE_
     return Built(len(missing), rows)
 
 
-def prepare(store: Path, connection: sqlite3.Connection, tag: int, version: int, shards: Iterable[int]) -> int:
+def prepare(
+    store: Path, connection: sqlite3.Connection, tag: int, generation: int, shards: Iterable[int], version: int
+) -> int:
     """Makes the file of a base as it will be once its staged fragments are swapped in; the stamp to swap it in with.
 
     So readings find it from the first moment on. The caller holds the lock of bulk work. Without room on the
@@ -99,13 +100,38 @@ def prepare(store: Path, connection: sqlite3.Connection, tag: int, version: int,
     stamp = new_stamp()
     if AVAILABLE:
         directory = directory_of(store)
-        try:
+        with _without_room():
             directory.mkdir(exist_ok=True)
-            base = TagBase.of_fragments(version, fragments_to_be(connection, tag, shards), stamp)
+            base = TagBase.of_fragments(version, fragments_to_be(connection, tag, generation, shards), stamp)
             write_tag(tag_file(directory, tag, stamp), base)
-        except OSError:
-            log.warning("the cache cannot be written; readings go on from fragments", exc_info=True)
     return stamp
+
+
+def prepare_rows(store: Path, connection: sqlite3.Connection, prepared: Mapping[int, int]) -> None:
+    """Makes rows per user as they will be once bases with these stamps are swapped in, if enough of them changes."""
+    if AVAILABLE:
+        with _without_room():
+            _build_rows(directory_of(store), connection, {**_stamps(connection), **prepared}, STALE_SHARE)
+
+
+@contextmanager
+def _without_room() -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        log.warning("the cache cannot be written; readings go on from fragments", exc_info=True)
+
+
+def _build_rows(directory: Path, connection: sqlite3.Connection, stamps: Mapping[int, int], stale_max: float) -> int:
+    """Makes the rows per user of each entity where they are stale; for how many that was."""
+    made = 0
+    for entity, tags in _entities(connection).items():
+        if _share_stale(directory, newest_rows(directory, entity), tags, stamps) > stale_max:
+            bases = {tag: _base(directory, connection, tag, stamps[tag]) for tag in tags if tag in stamps}
+            number = max((number for number, _ in rows_files(directory, entity)), default=0) + 1
+            write_rows(directory / f"rows.{entity}.{number}", bases)
+            made += 1
+    return made
 
 
 def _stamps(connection: sqlite3.Connection) -> dict[int, int]:
@@ -143,27 +169,22 @@ def _base(directory: Path, connection: sqlite3.Connection, tag: int, stamp: int)
     return base
 
 
-def _rows_are_stale(
-    directory: Path, entity: int, tags: Iterable[int], stamps: dict[int, int], stale_max: float
-) -> bool:
-    """Whether more than this share of the memberships is not in the rows per user as the bases have it."""
+def _share_stale(directory: Path, rows: UserRows | None, tags: Iterable[int], stamps: Mapping[int, int]) -> float:
+    """The share of the memberships of some tags that rows per user do not have as the bases do."""
     bases = {tag: stamps[tag] for tag in tags if tag in stamps}
-    rows = newest_rows(directory, entity)
     if rows is None:
-        return bool(bases)
+        return 1.0 if bases else 0.0
     stale = {tag for tag, stamp in bases.items() if tag not in rows.tags or rows.tags[tag].stamp != stamp}
-    if not stale or stale_max <= 0:
-        return bool(stale)
-    before = sum(rows.tags[tag].members for tag in stale if tag in rows.tags)
-    now = 0
+    changed = 0
     for tag in stale:
         path = tag_file(directory, tag, bases[tag])
         base = opened(path, partial(open_tag, path, bases[tag]))
-        now += sum(len(value.users) for value in base.values.values()) if base else 0
-    return max(before, now) > stale_max * max(rows.memberships, 1)
+        now = sum(value.members for value in base.values.values()) if base else 0
+        changed += max(now, rows.tags[tag].members if tag in rows.tags else 0, 1)
+    return changed / max(rows.memberships, changed, 1)
 
 
-def _clean(directory: Path, stamps: dict[int, int]) -> None:
+def _clean(directory: Path, stamps: Mapping[int, int]) -> None:
     """Takes away what is not the newest. Processes that have it mapped keep it until they let go of it."""
     kept = {tag_file(directory, tag, stamp).name for tag, stamp in stamps.items()}
     entities = {path.name.split(".")[1] for path in directory.glob("rows.*.*")}

@@ -4,15 +4,12 @@ Any number of processes may have the directory open; `view` notices what the oth
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from math import inf
-from pathlib import Path
 from typing import TypeVar
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
@@ -26,10 +23,10 @@ from bitmap_store.bitmaps import ids_between, ids_of, packed
 from bitmap_store.catalog import NO_VALUES, Catalog, ValueTable
 from bitmap_store.clock import Clock
 from bitmap_store.definitions import TagChange, TagDefinition
-from bitmap_store.errors import Invalid, NotFound, Stale
+from bitmap_store.errors import Invalid, NotFound
 from bitmap_store.evaluate import FEW_PLANS, FIRST_IDS, SHORT, Evaluation, quick_size
 from bitmap_store.expression import Expression, Match
-from bitmap_store.plan import Plan, Reading, Universe
+from bitmap_store.plan import Plan, Reading, Universe, tags_of
 from bitmap_store.rows import Rows
 from bitmap_store.sqlite import cache, definitions, tokens
 from bitmap_store.sqlite.breakdowns import Breakdown, numbers_of
@@ -37,18 +34,22 @@ from bitmap_store.sqlite.database import async_engine, migrate, read_connection,
 from bitmap_store.sqlite.exports import ExportColumn, Exporter
 from bitmap_store.sqlite.fold import ENTRIES_MAX, fold, version_at
 from bitmap_store.sqlite.jobs import ImportRequest, find_job, mark_interrupted, page_of_jobs, page_of_rejections
-from bitmap_store.sqlite.memberships import TAIL_MAX, Memberships
+from bitmap_store.sqlite.memberships import Memberships
 from bitmap_store.sqlite.names import Names
 from bitmap_store.sqlite.profiles import Facts, facts_of, profile_of
+from bitmap_store.sqlite.settings import StoreSettings
 from bitmap_store.sqlite.summaries import summary_of
 from bitmap_store.sqlite.tokens import TokenInfo
+from bitmap_store.sqlite.upkeep import Upkeep
 from bitmap_store.sqlite.user_tags import Asked, UserTags
+from bitmap_store.sqlite.views import View
 from bitmap_store.sqlite.work import Workers
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.stopping import Lanes, Stop
 from bitmap_store.store import Page, ProfileFacts, Summary
 from bitmap_store.tables import JobRow
 from bitmap_store.values import (
+    NEVER,
     Batch,
     Category,
     EntityKind,
@@ -69,52 +70,6 @@ POLL_SECONDS = 0.1
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class StoreSettings:
-    """What a store can be told. retention: how far back asOf reaches. cache_bytes_max: of evaluated leaves.
-
-    tail_max: changes of a tag that stay by themselves; more are made into a layer.
-    """
-
-    directory: Path
-    timezone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
-    retention: timedelta = timedelta(days=30)
-    cache_bytes_max: int = 512 << 20
-    import_bytes_max: int = 64 << 30
-    tail_max: int = TAIL_MAX
-
-
-@dataclass(frozen=True)
-class View:
-    """What one request sees: one version, one moment, one catalog. horizon: what lies before it is forgotten.
-
-    seen: a number that is another one as soon as any process has written anything, be it a token or a job.
-    """
-
-    version: int
-    moment: datetime
-    horizon: datetime
-    catalog: Catalog
-    store: "SqliteStore"
-    seen: int
-
-    def reading(self, entity: str, as_of: datetime | None = None) -> Reading:
-        """The reading of an entity now, or as it was known at `as_of`.
-
-        INVALID for the future, STALE for what is beyond the retention.
-        """
-        kind = self.catalog.entity(entity, argument="entity")
-        if as_of is None:
-            return Reading(kind.id, self.version, micros(self.moment))
-        if as_of > self.moment:
-            raise Invalid(f"{as_of.isoformat()} lies after now, {self.moment.isoformat()}", argument="asOf")
-        horizon = max(self.moment - self.store.settings.retention, self.horizon)
-        if as_of < horizon:
-            raise Stale(f"history reaches back to {horizon.isoformat()}, not {as_of.isoformat()}", argument="asOf")
-        version = min(self.store.version_at(as_of), self.version)
-        return Reading(kind.id, version, micros(as_of))
-
-
 class SqliteStore:
     """Tags, profiles and their history in one SQLite file; see `BitmapStore` for what the verbs promise."""
 
@@ -130,7 +85,10 @@ class SqliteStore:
         self._async_engine = async_engine(settings.directory)
         self._connection = read_connection(settings.directory)
         self._memberships = Memberships(
-            self._connection, settings.cache_bytes_max, settings.tail_max, cache.directory_of(settings.directory)
+            self._connection,
+            settings.cache_bytes_max,
+            settings.tail_max,
+            cache.directory_of(settings.directory) if settings.mapped else None,
         )
         self._user_tags = UserTags(self._memberships)
         self._lanes = Lanes()
@@ -150,6 +108,7 @@ class SqliteStore:
             {"directory": str(settings.directory.absolute()), "timezone": settings.timezone.key},
             self.clock,
         )
+        self._upkeep = Upkeep(settings.directory, self._connection, self.writer, self._workers, settings.retention)
         for write in mark_interrupted(settings.directory, self._connection):
             self.writer.submit(write).result()
         self._refresh()
@@ -194,6 +153,11 @@ class SqliteStore:
             self._horizon = moment_of(horizon)
             self._data_version = data_version
 
+    @property
+    def retention(self) -> timedelta:
+        """How far back `asOf` reaches."""
+        return self.settings.retention
+
     def version_at(self, moment: datetime) -> int:
         """The version that was current at a moment; 0 before the first."""
         with self._memberships.lock:
@@ -228,7 +192,19 @@ class SqliteStore:
             partial(self._listed, kind.id),
             lambda moment: view.reading(entity, moment),
         )
-        return binder.plan(expression, at, argument)
+        plan = binder.plan(expression, at, argument)
+        view.clocked = view.clocked or binder.clocked
+        return plan
+
+    def right_until(self, view: View, plans: Iterable[Plan], tags: Iterable[int]) -> int:
+        """Until when (µs) what a view was told of these plans, and of tags by their ids, stays right without a write.
+
+        Asked of a view that is not `clocked`. Not later than the first end of any membership of the tags.
+        """
+        wanted = {tag for plan in plans for tag in tags_of(plan.node, plan.reading)}
+        moment = micros(view.moment)
+        ends = (self._memberships.next_end(tag, view.version, moment) for tag in wanted.union(tags))
+        return min(ends, default=NEVER)
 
     def check_id_kind(self, entity: str, id_kind: str, *, argument: str | None = None) -> None:
         """NOT_FOUND for a kind of identifier that nobody of the entity has."""
@@ -461,10 +437,20 @@ class SqliteStore:
             fold, self.settings.directory, self._connection, self.writer, self.settings.retention, entries_max
         )
 
+    async def keep_up(self) -> bool:
+        """Folds and makes files of the cache, in a process of its own, where that is due; whether it was. For
+        whoever serves, now and then."""
+        due = await self._upkeep.keep_up()
+        self._refresh()
+        self.look_for_files()
+        return due
+
     async def build_cache(self, stale_max: float = 0.0) -> cache.Built | None:
         """Makes the files of the cache that are missing; None while other bulk work goes on. See `cache.build`."""
 
         def build() -> cache.Built | None:
+            if self._memberships.bases.directory is None:
+                return cache.Built(0, 0)
             with closing(read_connection(self.settings.directory)) as connection:
                 return cache.build_alone(self.settings.directory, connection, stale_max)
 

@@ -7,13 +7,15 @@ One process at a time folds, tag by tag, in short transactions.
 import os
 import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
 from bitmap_store.bitmaps import ids_of
 from bitmap_store.rows import is_member
-from bitmap_store.sqlite import jobs, name_upkeep
+from bitmap_store.sqlite import cache, jobs, name_upkeep
 from bitmap_store.sqlite.base import SHARD_BITS, fragments_of, shards_of
+from bitmap_store.sqlite.database import read_connection
 from bitmap_store.sqlite.staging import Staging, swap, sweep
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.values import micros
@@ -55,9 +57,8 @@ def fold(
     entries_max: int = ENTRIES_MAX,
 ) -> int:
     """Folds the tags that are behind; how many those were. 0 too when other bulk work is going on."""
-    horizon = micros(writer.clock.now()) - retention // timedelta(microseconds=1)
-    with writer.memberships.lock:
-        behind = tags_behind(connection, writer.memberships.logged_tags(), entries_max, horizon)
+    horizon = _horizon(writer, retention)
+    behind = _behind(connection, writer, horizon, entries_max)
     due = behind or name_upkeep.is_due(writer, entries_max)
     turn = jobs.try_lock(directory / "jobs" / "bulk.lock") if due else None
     if turn is None:
@@ -66,7 +67,7 @@ def fold(
         if behind:
             staging = Staging(writer)
             for tag in behind:
-                _fold_tag(writer, staging, tag)
+                _fold_tag(directory, writer, staging, tag)
             writer.submit(lambda transaction: forget(transaction, horizon)).result()
             sweep(writer)
         name_upkeep.keep_up(writer, entries_max)
@@ -75,7 +76,24 @@ def fold(
     return len(behind)
 
 
-def _fold_tag(writer: Writer, staging: Staging, tag: int) -> None:
+def is_due(
+    connection: sqlite3.Connection, writer: Writer, retention: timedelta, entries_max: int = ENTRIES_MAX
+) -> bool:
+    """Whether `fold` would do something; some index look-ups."""
+    behind = _behind(connection, writer, _horizon(writer, retention), entries_max)
+    return bool(behind) or name_upkeep.is_due(writer, entries_max)
+
+
+def _horizon(writer: Writer, retention: timedelta) -> int:
+    return micros(writer.clock.now()) - retention // timedelta(microseconds=1)
+
+
+def _behind(connection: sqlite3.Connection, writer: Writer, horizon: int, entries_max: int) -> list[int]:
+    with writer.memberships.lock:
+        return tags_behind(connection, writer.memberships.logged_tags(), entries_max, horizon)
+
+
+def _fold_tag(directory: Path, writer: Writer, staging: Staging, tag: int) -> None:
     memberships = writer.memberships
     version = memberships.tail()
     covered = memberships.overlaid(tag, version)
@@ -84,9 +102,13 @@ def _fold_tag(writer: Writer, staging: Staging, tag: int) -> None:
     inside = every.take(is_member(every["user"] >> SHARD_BITS, shards))
     staging.add(tag, list(fragments_of(inside)))
     staging.finish()
+    stamp: int | None = None
+    if memberships.bases.directory is not None:
+        with closing(read_connection(directory)) as own:
+            stamp = cache.prepare(directory, own, tag, staging.generation, shards.tolist(), version)
 
     def finish(transaction: Transaction) -> None:
-        swap(transaction, tag, staging.generation, shards, version)
+        swap(transaction, tag, staging.generation, shards, version, stamp)
         transaction.raw.execute("UPDATE store SET folds = folds + 1")
 
     writer.submit(finish).result()

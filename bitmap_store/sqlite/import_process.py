@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import signal
+import sqlite3
 import sys
 import time
 from datetime import datetime
@@ -12,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from bitmap_store.clock import Clock
 from bitmap_store.errors import TagroarError
-from bitmap_store.sqlite import jobs
+from bitmap_store.sqlite import cache, jobs
 from bitmap_store.sqlite.database import read_connection, write_engine
 from bitmap_store.sqlite.definitions import load_catalog
 from bitmap_store.sqlite.imports import Abandoned, Cancelled, Import
@@ -32,7 +33,7 @@ def main(settings: dict[str, str | int]) -> None:
     os.nice(NICENESS)
     directory, job = Path(str(settings["directory"])), str(settings["job"])
     engine, connection = write_engine(directory), read_connection(directory)
-    memberships = Memberships(connection, cache_bytes_max=0)
+    memberships = Memberships(connection, cache_bytes_max=0, files=cache.directory_of(directory))
     clock = Clock(datetime.fromisoformat(str(settings["now"])))
     writer = Writer(engine, memberships, Names(directory), clock, ZoneInfo(str(settings["timezone"])), load_catalog)
     found = connection.execute("SELECT request FROM job WHERE id = ?", (job,)).fetchone()
@@ -43,6 +44,7 @@ def main(settings: dict[str, str | int]) -> None:
         turn = await_turn(directory, writer, job, int(settings["parent"]))
         Import(writer, job, request, int(settings["parent"])).run()
         state, sentence = JobState.DONE, ""
+        clean_up(directory, connection)
     except Cancelled:
         state, sentence = JobState.CANCELLED, "cancelled; nothing of it applied"
     except Abandoned:
@@ -60,6 +62,14 @@ def main(settings: dict[str, str | int]) -> None:
         jobs.lock_of(directory, job).unlink(missing_ok=True)
         if turn is not None:
             os.close(turn)
+
+
+def clean_up(directory: Path, connection: sqlite3.Connection) -> None:
+    """Takes away the files of the cache that have been replaced. Whatever befalls it, the import is done."""
+    try:
+        cache.build(directory, connection)
+    except Exception:
+        logging.exception("the cache is left to the next upkeep")
 
 
 def await_turn(directory: Path, writer: Writer, job: str, parent: int) -> int:

@@ -63,11 +63,12 @@ class FileRows:
         return self._found.of(users)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Staged:
     """A tag whose fragments are staged: what the file says, whom that changes, and the shards that were rewritten.
 
-    version: up to which the fragments hold the log; who was written later is worked out again in the flip.
+    version: up to which the fragments hold the log; who was written later is worked out again in the flip. stamp:
+    that of the file of the cache which holds the tag as it was staged.
     """
 
     tag: int
@@ -76,6 +77,7 @@ class Staged:
     touched: BitMap
     version: int
     shards: Shards
+    stamp: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
@@ -27,7 +28,8 @@ from bitmap_store.files.profiles import ProfileRows, profiles
 from bitmap_store.files.reader import ahead, read_blocks
 from bitmap_store.files.repeats import repeated_rows
 from bitmap_store.files.table import WideRows
-from bitmap_store.sqlite import jobs
+from bitmap_store.sqlite import cache, jobs
+from bitmap_store.sqlite.database import read_connection
 from bitmap_store.sqlite.definitions import define_tag
 from bitmap_store.sqlite.file_names import FileNames
 from bitmap_store.sqlite.imported_tags import ImportedTags, Staged
@@ -116,10 +118,23 @@ class Import:
         staging = Staging(self._writer)
         staged = list(self._stage_all(entity, staging))
         staging.finish()
+        self._prepare(staging.generation, staged)
         self._look_up_late(staged)
         result = self._write(lambda transaction: self._flip(transaction, entity, names, staging.generation, staged))
         sweep(self._writer)
         return result
+
+    def _prepare(self, generation: int, staged: Sequence[Staged]) -> None:
+        """Makes the files of the cache as they will be from the flip on, for all that is staged."""
+        files = self._writer.memberships.bases.directory
+        if files is None:
+            return
+        with closing(read_connection(files.parent)) as connection:
+            for part in staged:
+                shards = part.shards.tolist()
+                part.stamp = cache.prepare(files.parent, connection, part.tag, generation, shards, part.version)
+                self._tell(0.96)
+            cache.prepare_rows(files.parent, connection, {part.tag: part.stamp for part in staged if part.stamp})
 
     def _start(self, transaction: Transaction) -> WriteResult | None:
         jobs.advance(transaction, self._job, state=JobState.RUNNING, started_at=transaction.moment)
@@ -332,7 +347,7 @@ class Import:
             change = change_of(before, merged(part.kind, before, said, transaction.moment, replace))
         early = part.touched - late
         if early or not part.touched:
-            swap(transaction, part.tag, generation, part.shards, part.version)
+            swap(transaction, part.tag, generation, part.shards, part.version, part.stamp)
         if early:
             transaction.record_flip(part.tag, generation, late & part.touched)
         # Else all that the fragments would change was written meanwhile, so the log has it. With no change of its own

@@ -196,6 +196,14 @@ def try_lock(path: Path) -> int | None:
     return descriptor
 
 
+def is_locked(path: Path) -> bool:
+    """Whether anybody holds the lock of a file at the moment."""
+    descriptor = try_lock(path)
+    if descriptor is not None:
+        os.close(descriptor)
+    return descriptor is None
+
+
 def lock_of(directory: Path, id_: str) -> Path:
     """The lock file of a job."""
     return directory / "jobs" / f"{id_}.lock"

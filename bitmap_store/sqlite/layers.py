@@ -39,9 +39,22 @@ class Layer:
     rows: Rows
 
     @property
+    def nbytes(self) -> int:
+        """About what it takes in memory."""
+        return bytes_of(self.touched) + self.rows.nbytes
+
+    @property
     def size(self) -> int:
         """Users and rows; what merging costs goes by it."""
         return len(self.touched) + len(self.rows)
+
+
+def bytes_of(users: BitMap) -> int:
+    """About what a set takes in memory; more than that where its members stand in runs."""
+    if not users:
+        return 64
+    containers = (users.max() >> 16) + 1
+    return 64 + min(16 * containers + 2 * len(users), 8208 * containers)
 
 
 def merged(layers: Sequence[Layer]) -> Layer:
@@ -51,6 +64,8 @@ def merged(layers: Sequence[Layer]) -> Layer:
     middle = len(layers) // 2
     older, newer = merged(layers[:middle]), merged(layers[middle:])
     rows = in_order(joined([older.rows.without(newer.touched), newer.rows]))
+    if rows.few() is None:
+        rows = rows.narrowed()
     return Layer(newer.until, older.touched | newer.touched, rows)
 
 

@@ -13,10 +13,7 @@ from pyroaring import BitMap
 
 from bitmap_store.containers import is_sparse, widened
 from bitmap_store.sqlite.base import Leaf
-from bitmap_store.sqlite.layers import Layer
-
-ROW_BYTES = 56
-"""A row of a layer in memory, all columns."""
+from bitmap_store.sqlite.layers import Layer, bytes_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +28,14 @@ class KnownLeaf:
 
 
 class LeafCache:
-    """Leaves, and layers of the past; for any thread. What a base holds anyway does not belong here."""
+    """Leaves, and layers of the past; for any thread. What a base holds anyway does not belong here.
+
+    bytes_max: of what is kept here and of what is reserved for other things.
+    """
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
-        self._bytes = 0
+        self._bytes = 0  # with those reserved
         self._lock = Lock()
         self._found: OrderedDict[Any, tuple[Any, int]] = OrderedDict()  # with the bytes of each
         self._newest: dict[Leaf, int] = {}
@@ -77,6 +77,12 @@ class LeafCache:
             if (leaf, known.stamp) in self._found and self._newest.get(leaf, -1) <= known.stamp:
                 self._newest[leaf] = known.stamp
 
+    def reserve(self, size: int) -> None:
+        """Leaves so many bytes more to other things; or fewer, where it is below zero."""
+        with self._lock:
+            self._bytes += size
+            self._shrink()
+
     def find_layer(self, tag: int, since: int, until: int) -> Layer | None:
         """What takes a tag back from version `until` to `since`, if it is known."""
         with self._lock:
@@ -90,12 +96,15 @@ class LeafCache:
     def keep_layer(self, tag: int, since: int, until: int, layer: Layer) -> None:
         """Remembers such a layer."""
         with self._lock:
-            self._put((tag, since, until), layer, bytes_of(layer.touched) + ROW_BYTES * len(layer.rows))
+            self._put((tag, since, until), layer, layer.nbytes)
 
     def _put(self, key: Any, value: Any, size: int) -> None:
         self._drop(key)
         self._found[key] = (value, size)
         self._bytes += size
+        self._shrink()
+
+    def _shrink(self) -> None:
         while self._bytes > self._bytes_max and self._found:
             self._drop(next(iter(self._found)))
 
@@ -105,14 +114,6 @@ class LeafCache:
             self._bytes -= found[1]
             if isinstance(found[0], KnownLeaf) and self._newest.get(key[0]) == key[1]:
                 del self._newest[key[0]]
-
-
-def bytes_of(users: BitMap) -> int:
-    """About what a set takes in memory; more than that where its members stand in runs."""
-    if not users:
-        return 64
-    containers = (users.max() >> 16) + 1
-    return 64 + min(16 * containers + 2 * len(users), 8208 * containers)
 
 
 def wide_bytes_of(users: BitMap) -> int:

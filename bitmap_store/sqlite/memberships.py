@@ -21,7 +21,18 @@ from bitmap_store.plan import ANY_SPAN, Reading, Tagged, Universe
 from bitmap_store.rows import Rows, in_order, joined
 from bitmap_store.sqlite.base import Leaf, TagBase
 from bitmap_store.sqlite.bases import Bases
-from bitmap_store.sqlite.layers import FEW_USERS, Change, Layer, covered, grown, members_in, merged, rows_in, taken_back
+from bitmap_store.sqlite.layers import (
+    FEW_USERS,
+    Change,
+    Layer,
+    covered,
+    grown,
+    members_in,
+    merged,
+    next_end,
+    rows_in,
+    taken_back,
+)
 from bitmap_store.sqlite.leaves import KnownLeaf, LeafCache
 from bitmap_store.sqlite.log import Forgotten, Log, LogEntry, version_of
 from bitmap_store.sqlite.moves import Moves
@@ -204,6 +215,7 @@ class Memberships:
                 state.layers, state.old = (), array("q")
                 state.entries = self._log.entries(tag, base.version, known) + state.entries
             sealed = state.layers[-1].until if state.layers else state.floor
+            self._account(state)
             state.standing = Standing(base, state.floor, state.old, state.entries, flips, state.layers, sealed)
             return state.standing
 
@@ -226,12 +238,19 @@ class Memberships:
                 count = max(len(standing.between(0, version)) - self._tail_max, 0)
                 state.age(count)
                 state.layers = layers
+                self._account(state)
                 state.standing = replace(
                     standing, old=state.old, entries=state.entries, layers=layers, sealed=tail[-1].version
                 )
                 return state.standing
         finally:
             state.merging.release()
+
+    def _account(self, state: TagState) -> None:
+        """What is known of changes takes of the memory for leaves."""
+        size = state.nbytes
+        self._cache.reserve(size - state.reserved)
+        state.reserved = size
 
     def _between(self, tag: int, standing: Standing, after: int, until: int) -> list[Layer]:
         """A layer for each change in versions after..until that no base holds."""
@@ -351,6 +370,11 @@ class Memberships:
             self._cache.keep(node, found)
             return found.users
         return users
+
+    def next_end(self, tag: int, version: int, moment: int) -> int:
+        """The first moment after this one at which a membership of a tag ends."""
+        standing, layers = self._at(tag, version)
+        return min([standing.base.next_end(moment), *(next_end(layer.rows, moment) for layer in layers)])
 
     def known(self, node: Leaf | Universe, reading: Reading) -> BitMap | None:
         """What `leaf` or `universe` gives, where it is at hand; None where it would have to be made."""

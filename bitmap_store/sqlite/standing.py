@@ -10,6 +10,9 @@ from bitmap_store.sqlite.base import TagBase
 from bitmap_store.sqlite.layers import Layer
 from bitmap_store.sqlite.log import LogEntry, version_of
 
+ENTRY_BYTES = 1_200
+"""About what an entry takes in memory with its change in hand."""
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -78,6 +81,7 @@ class TagState:
     flips: list[LogEntry] = field(default_factory=list)
     layers: tuple[Layer, ...] = ()
     standing: Standing | None = None
+    reserved: int = 0
     merging: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
@@ -105,6 +109,11 @@ class TagState:
         self.old, self.entries = self.old[of_old:], self.entries[later:]
         self.flips = [entry for entry in self.flips if entry.version > version]
         self.layers = tuple(layer for layer in self.layers if layer.until > version)
+
+    @property
+    def nbytes(self) -> int:
+        """About what is known of changes takes in memory."""
+        return sum(layer.nbytes for layer in self.layers) + 8 * len(self.old) + ENTRY_BYTES * len(self.entries)
 
     def age(self, count: int) -> None:
         """Keeps of the first entries nothing but their versions."""

@@ -168,6 +168,11 @@ class MappedValue(ValueBase):
         """The number of rows."""
         return int(self._row["rows"])
 
+    @property
+    def members(self) -> int:
+        """The number of members, without a look at the set."""
+        return int(self._row["members"])
+
     def _kept(self) -> dict[int, _Kept]:
         if self._columns is None:
             first, last = np.searchsorted(self._table["value"], [self._place, self._place + 1])

@@ -1,13 +1,15 @@
-"""Starting and watching jobs: each import runs in a child process that holds the job's lock.
+"""Starting and watching child processes: each import runs in one that holds the job's lock, and so does upkeep.
 
-The child says in the job's row how it goes; when it ends without having said so, its job has failed.
+An import says in the job's row how it goes; when it ends without having said so, its job has failed.
 """
 
 import asyncio
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 from bitmap_store.clock import Clock
@@ -53,18 +55,34 @@ class Workers:
             os.close(lock)  # the child has its own copy, and with it the lock
         return job
 
-    async def _spawn(self, job: Job, lock: int) -> None:
-        settings = self._settings | {"job": job.id, "now": self._clock.now().isoformat(), "parent": os.getpid()}
+    async def keep_up(self, retention: timedelta, stale_max: float) -> bool:
+        """Folds and builds the cache in a child process; False when it failed, of which its log tells."""
+        process = await self._child(
+            "upkeep_process", {"retention": retention.total_seconds(), "stale": stale_max}, inherited=()
+        )
+        try:
+            return await process.wait() == 0
+        finally:
+            self._processes.discard(process)
+
+    async def _child(
+        self, module: str, settings: dict[str, object], inherited: Sequence[int]
+    ) -> asyncio.subprocess.Process:
+        every = self._settings | settings | {"now": self._clock.now().isoformat()}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "bitmap_store.sqlite.import_process",
-            json.dumps(settings),
+            f"bitmap_store.sqlite.{module}",
+            json.dumps(every),
             cwd=ROOT,
-            pass_fds=(lock,),
+            pass_fds=inherited,
             stdin=asyncio.subprocess.DEVNULL,
         )
         self._processes.add(process)
+        return process
+
+    async def _spawn(self, job: Job, lock: int) -> None:
+        process = await self._child("import_process", {"job": job.id, "parent": os.getpid()}, inherited=(lock,))
         task = asyncio.create_task(self._watch(job, process))
         self._watching.add(task)
         task.add_done_callback(self._watching.discard)

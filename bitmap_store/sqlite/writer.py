@@ -10,10 +10,10 @@ import json
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar, cast
 from zoneinfo import ZoneInfo
 
@@ -33,6 +33,7 @@ from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.memberships import Memberships
 from bitmap_store.sqlite.names import Names
 from bitmap_store.sqlite.naming import Naming
+from bitmap_store.sqlite.settling import Outcome, Work, settle
 from bitmap_store.values import (
     Assign,
     Batch,
@@ -50,17 +51,6 @@ T = TypeVar("T")
 GROUP_MAX = 256
 QUEUE_MAX = 10_000
 ATTRIBUTE_BYTES_MAX = 65_536
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What is to be done in a write transaction, and where its result goes."""
-
-    run: "Batch | Callable[[Transaction], Any]"
-    result: "Future[Any] | asyncio.Future[Any]"
-
-
-Outcome = tuple[Work, Any, BaseException | None]
 
 
 class Writer:
@@ -92,6 +82,7 @@ class Writer:
     def submit(self, run: Callable[["Transaction"], T]) -> "Future[T]":
         """Runs a function in the next transaction; the future has its result once that is on disk."""
         result: Future[T] = Future()
+        result.set_running_or_notify_cancel()  # whoever stops waiting for it cannot cancel it
         self._put(Work(run, result))
         return result
 
@@ -192,31 +183,6 @@ class Writer:
                 if catalog != self.catalog.version:
                     self.catalog = self.load_catalog(raw)
             return work, None, error
-
-
-def settle(outcomes: Sequence[Outcome]) -> None:
-    """Gives the results to whoever waits: each event loop is woken once."""
-    awaited: dict[asyncio.AbstractEventLoop, list[Outcome]] = {}
-    for outcome in outcomes:
-        work, value, problem = outcome
-        if isinstance(work.result, asyncio.Future):
-            awaited.setdefault(work.result.get_loop(), []).append(outcome)
-        elif problem is None:
-            work.result.set_result(value)
-        else:
-            work.result.set_exception(problem)
-    for loop, found in awaited.items():
-        with suppress(RuntimeError):  # the loop was closed, so nobody waits
-            loop.call_soon_threadsafe(_settle, found)
-
-
-def _settle(outcomes: Sequence[Outcome]) -> None:
-    for work, value, problem in outcomes:
-        if not work.result.done():
-            if problem is None:
-                work.result.set_result(value)
-            else:
-                work.result.set_exception(problem)
 
 
 class Transaction:
