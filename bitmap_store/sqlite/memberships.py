@@ -211,9 +211,10 @@ class Memberships:
             state.rise(base.version)
             flips = [entry for entry in state.flips if entry.version <= self.version]
             if flips:  # layers from before an import are not right over what it left
-                known = state.entries[0].version - 1 if state.entries else self.version
+                # All entries are read again: of a version that has two, one alone may have been let go.
+                proposed = state.entries[bisect_right(state.entries, self.version, key=version_of) :]
                 state.layers, state.old = (), array("q")
-                state.entries = self._log.entries(tag, base.version, known) + state.entries
+                state.entries = self._log.entries(tag, base.version, self.version) + proposed
             sealed = state.layers[-1].until if state.layers else state.floor
             self._account(state)
             state.standing = Standing(base, state.floor, state.old, state.entries, flips, state.layers, sealed)
