@@ -38,6 +38,8 @@ FEW_KEYS = 8
 """With fewer keys of 2^16 users nothing takes long, and Roaring bitmaps are done before packed words are set up."""
 ARRAY_USERS = 1 << 12
 """Users in a key up to which Roaring keeps them as an array."""
+LEAF_COST = 15.0
+"""Microseconds that a leaf of packed words takes however many users there are."""
 _EVERYONE = Universe()
 _COMPOSED = frozenset({AllOf, AnyOf, AtLeastOf, AsOf, Slice})
 
@@ -270,7 +272,7 @@ class At:
                 return 1.0 + 0.62 * keys
             both = a * min(1.0, b / (KEY_USERS * keys))
             # Where two packed containers have little in common an array is made of it, bit by bit.
-            return 1.0 + 1.5 * keys + (0.0 if both > ARRAY_USERS * keys else 0.0029 * both)
+            return 1.0 + (1.5 * keys if both > ARRAY_USERS * keys else 6.0 * keys + 0.0021 * both)
         touched = min(a, 0.15 * keys)
         if b > ARRAY_USERS * keys:
             return 1.0 + touched + 0.00105 * a
@@ -286,8 +288,8 @@ class At:
         users = self.users(node)
         if users is not None:
             if len(users) > ARRAY_USERS * keys:
-                return 4.0 + (0.5 if isinstance(users, croaring.Mapped) else 1.0) * keys
-            return 5.0 + (0.9 if alone else 0.2) * keys + 0.00045 * len(users)
+                return LEAF_COST + (0.5 if isinstance(users, croaring.Mapped) else 1.0) * keys
+            return LEAF_COST + (0.9 if alone else 0.2) * keys + 0.00045 * len(users)
         match node:
             case AllOf(of, without):
                 taken = sum(self.words_cost(child, alone=False) for child in without) + keys * bool(without)

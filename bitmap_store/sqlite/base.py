@@ -27,7 +27,6 @@ from bitmap_store.rows import (
     encoded_constants,
     is_constant,
     joined,
-    joined_column,
     rows_of,
     spread,
 )
@@ -304,11 +303,9 @@ class FragmentValue(ValueBase):
             if any("user" in columns for _, columns in pieces):  # users repeat in some shards, maybe not in all
                 for users, (_, columns) in zip(self._parts, pieces, strict=True):
                     columns.setdefault("user", ids_of(users))
-            count = sum(rows for rows, _ in pieces)
-            columns = {
-                name: joined_column([np.broadcast_to(columns[name], rows) for rows, columns in pieces], count)
-                for name in pieces[0][1]
-            }
+            sizes = [rows for rows, _ in pieces]
+            count = sum(sizes)
+            columns = {name: _all([columns[name] for _, columns in pieces], sizes, count) for name in pieces[0][1]}
             self._columns = columns | {"value": np.broadcast_to(np.array([self.value], ROW["value"]), count)}
         return self._columns
 
@@ -320,6 +317,15 @@ class FragmentValue(ValueBase):
             finite = finite[np.argsort(expires[finite], kind="stable")]
             self._endings = expires[finite], self.ids[finite]
         return self._endings
+
+
+def _all(pieces: Sequence[Column], sizes: Sequence[int], count: int) -> Column:
+    """The columns of all shards one after the other; those of one element stand for as many as there are rows."""
+    first = pieces[0]
+    if all(len(piece) == 1 and piece.tobytes() == first.tobytes() for piece in pieces):
+        return spread(first, count)
+    whole = [spread(each, rows) if len(each) == 1 else each for each, rows in zip(pieces, sizes, strict=True)]
+    return np.concatenate(whole)
 
 
 def _bytes_decoded(fragment: Fragment) -> int:

@@ -118,9 +118,12 @@ def discard(path: Path, problem: Unusable) -> None:
     path.unlink(missing_ok=True)
 
 
-def fragments(connection: sqlite3.Connection, tag: int) -> Iterator[Fragment]:
-    """The fragments of a tag in order of value and shard."""
-    rows = connection.execute(f"{_FRAGMENT} WHERE tag_id = ? AND {_HOLDS} ORDER BY value_id, shard", (tag,))
+def fragments(connection: sqlite3.Connection, tag: int, without: Iterable[int] = ()) -> Iterator[Fragment]:
+    """The fragments of a tag in order of value and shard, without those of some shards."""
+    elsewhere = f"shard NOT IN ({','.join(str(int(shard)) for shard in without)})"
+    rows = connection.execute(
+        f"{_FRAGMENT} WHERE tag_id = ? AND {elsewhere} AND {_HOLDS} ORDER BY value_id, shard", (tag,)
+    )
     return (Fragment(*row) for row in rows)
 
 
@@ -142,7 +145,7 @@ def fragments_to_be(
     """The fragments of a tag as they will be once those of a generation hold in the shards."""
     taken = set(map(int, shards))
     found = list(staged_fragments(connection, tag, generation, taken))
-    found += [fragment for fragment in fragments(connection, tag) if fragment.shard not in taken]
+    found += fragments(connection, tag, without=taken)
     return iter(sorted(found, key=lambda fragment: (fragment.value, fragment.shard)))
 
 

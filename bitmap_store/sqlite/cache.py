@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bitmap_store.croaring import AVAILABLE
 from bitmap_store.sqlite import jobs
-from bitmap_store.sqlite.base import TagBase
+from bitmap_store.sqlite.base import Fragment, TagBase
 from bitmap_store.sqlite.bases import fragments, fragments_to_be, newest_rows, opened, rows_files, tag_file
 from bitmap_store.sqlite.staging import new_stamp
 from bitmap_store.sqlite.tag_files import open_tag, write_tag
@@ -97,13 +97,17 @@ def prepare(
     So readings find it from the first moment on. The caller holds the lock of bulk work. Without room on the
     disk there will be no file.
     """
+    return prepare_of(store, tag, version, fragments_to_be(connection, tag, generation, shards))
+
+
+def prepare_of(store: Path, tag: int, version: int, to_be: Iterable[Fragment]) -> int:
+    """The same for fragments that are at hand, in order of value and shard; for any thread."""
     stamp = new_stamp()
     if AVAILABLE:
         directory = directory_of(store)
         with _without_room():
             directory.mkdir(exist_ok=True)
-            base = TagBase.of_fragments(version, fragments_to_be(connection, tag, generation, shards), stamp)
-            write_tag(tag_file(directory, tag, stamp), base)
+            write_tag(tag_file(directory, tag, stamp), TagBase.of_fragments(version, to_be, stamp))
     return stamp
 
 

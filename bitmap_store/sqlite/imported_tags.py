@@ -6,8 +6,10 @@ How cells come about is in `files/`, what merging means in `merge.py`, how fragm
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -19,9 +21,9 @@ from bitmap_store.catalog import Catalog
 from bitmap_store.files.cells import Cells
 from bitmap_store.files.repeats import reject_repeats, settle
 from bitmap_store.rows import Rows, in_order, is_constant, is_member, joined, rows_of
-from bitmap_store.sqlite import jobs
+from bitmap_store.sqlite import bases, cache, jobs
 from bitmap_store.sqlite.base import SHARD_BITS, Fragment, TagBase, fragments_and_sets, fragments_of, shards_of
-from bitmap_store.sqlite.bases import staged_fragments
+from bitmap_store.sqlite.database import read_connection
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.merge import change_of, merged, summed
 from bitmap_store.sqlite.spool import Spool
@@ -57,7 +59,9 @@ class FileRows:
         unknown = users - self._known
         if unknown:
             shards = shards_of(ids_of(unknown))
-            found = TagBase.of_fragments(0, staged_fragments(raw, self._tag, self._generation, shards.tolist()), 0)
+            found = TagBase.of_fragments(
+                0, bases.staged_fragments(raw, self._tag, self._generation, shards.tolist()), 0
+            )
             self._found = in_order(joined([self._found, found.rows(unknown)]))
             self._known |= unknown
         return self._found.of(users)
@@ -186,7 +190,9 @@ class ImportedTags:
             found = list(fragments_and_sets(new))
             touched = BitMap.union(BitMap(), *(users for _, users in found))
             fragments = [fragment for fragment, _ in found]
-            staged = Staged(tag, kind, FileRows(tag, self._generation), touched, version, shards_of(new["user"]))
+            shards = shards_of(new["user"])
+            stamp = self._prepared(tag, version, fragments, shards)
+            staged = Staged(tag, kind, FileRows(tag, self._generation), touched, version, shards, stamp)
             return Outcome(staged, fragments, Change(touched, every, None) if touched else None)
         inside = np.ones(len(every), np.bool_) if replace else is_member(every["user"], new["user"])
         before = every if inside.all() else every.take(inside)
@@ -196,8 +202,19 @@ class ImportedTags:
         rest = every.take(~inside & is_member(every["user"] >> SHARD_BITS, shards))
         fragments = list(fragments_of(in_order(joined([rest, after]))))
         said = FileRows(tag, self._generation, self._spool.kept_rows(new))
-        staged = Staged(tag, kind, said, BitMap() if change is None else change.touched, version, shards)
-        return Outcome(staged, fragments, change)
+        touched = BitMap() if change is None else change.touched
+        stamp = self._prepared(tag, version, fragments, shards)
+        return Outcome(Staged(tag, kind, said, touched, version, shards, stamp), fragments, change)
+
+    def _prepared(self, tag: int, version: int, fragments: Sequence[Fragment], shards: Shards) -> int | None:
+        """The stamp of a file of the cache with the tag as it will be; None where there are no such files."""
+        files = self._writer.memberships.bases.directory
+        if files is None:
+            return None
+        with closing(read_connection(files.parent)) as connection:
+            to_be = [*fragments, *bases.fragments(connection, tag, without=shards.tolist())]
+        to_be.sort(key=attrgetter("value", "shard"))
+        return cache.prepare_of(files.parent, tag, version, to_be)
 
 
 def _all_known(transaction: Transaction, tag: Tag, names: list[str]) -> Mapping[str, int]:

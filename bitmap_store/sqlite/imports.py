@@ -118,23 +118,18 @@ class Import:
         staging = Staging(self._writer)
         staged = list(self._stage_all(entity, staging))
         staging.finish()
-        self._prepare(staging.generation, staged)
+        self._prepare_rows(staged)
         self._look_up_late(staged)
         result = self._write(lambda transaction: self._flip(transaction, entity, names, staging.generation, staged))
         sweep(self._writer)
         return result
 
-    def _prepare(self, generation: int, staged: Sequence[Staged]) -> None:
-        """Makes the files of the cache as they will be from the flip on, for all that is staged."""
+    def _prepare_rows(self, staged: Sequence[Staged]) -> None:
+        """Makes the rows per user as they will be from the flip on; the bases were made with the fragments."""
         files = self._writer.memberships.bases.directory
-        if files is None:
-            return
-        with closing(read_connection(files.parent)) as connection:
-            for part in staged:
-                shards = part.shards.tolist()
-                part.stamp = cache.prepare(files.parent, connection, part.tag, generation, shards, part.version)
-                self._tell(0.96)
-            cache.prepare_rows(files.parent, connection, {part.tag: part.stamp for part in staged if part.stamp})
+        if files is not None:
+            with closing(read_connection(files.parent)) as connection:
+                cache.prepare_rows(files.parent, connection, {part.tag: part.stamp for part in staged if part.stamp})
 
     def _start(self, transaction: Transaction) -> WriteResult | None:
         jobs.advance(transaction, self._job, state=JobState.RUNNING, started_at=transaction.moment)

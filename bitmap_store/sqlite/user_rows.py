@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from bitmap_store.bitmaps import ids_of
-from bitmap_store.croaring import ids_between, ranks_of
+from bitmap_store.croaring import ids_among, ranks_of
 from bitmap_store.sqlite.base import TagBase
 from bitmap_store.sqlite.sections import Sections, SectionsWriter, Unusable
 from bitmap_store.stopping import Stop
@@ -104,24 +104,26 @@ class _Blocks:
 
     def rows(self, block: int) -> tuple[NDArray[Any], NDArray[np.integer[Any]]]:
         """The codes of the block's users, user by user, and how many each has."""
-        first = self._ranks[:, block]
-        sizes = self._ranks[:, block + 1] - first
-        starts = np.concatenate([[0], np.cumsum(sizes)]).tolist()
+        sizes = self._ranks[:, block + 1] - self._ranks[:, block]
+        starts = np.cumsum(sizes) - sizes
         thin = self._thin[self._thin_cuts[block] : self._thin_cuts[block + 1]]
-        ids = np.empty(starts[-1], np.uint32)
-        for place, rank in enumerate(first.tolist()):
-            ids_between(self._sets[self._dense[place]], rank, ids[starts[place] : starts[place + 1]])
+        dense = int(sizes.sum())
+        ids = np.empty(dense + len(thin), np.uint32)
+        inside = BitMap(range(block << BLOCK_BITS, (block + 1) << BLOCK_BITS))
+        address = ids.ctypes.data
+        for place in np.flatnonzero(sizes).tolist():
+            ids_among(self._sets[self._dense[place]], inside, address + 4 * int(starts[place]))
+        ids[dense:] = thin >> np.uint64(32)
         bits = self._key_type.type(self._code_bits)
-        keys = np.empty(len(ids) + len(thin), self._key_type)
-        dense = keys[: len(ids)]
-        np.bitwise_and(ids, np.uint32((1 << BLOCK_BITS) - 1), out=dense, casting="same_kind")
-        np.left_shift(dense, bits, out=dense)
-        dense |= np.repeat(np.array(self._dense, self._key_type), sizes)
-        users = (thin >> np.uint64(32)) & np.uint64((1 << BLOCK_BITS) - 1)
-        keys[len(ids) :] = (users << np.uint64(bits)) | (thin & np.uint64((1 << 32) - 1))
+        keys = ids.astype(self._key_type, copy=False)
+        if self._code_bits > BLOCK_BITS:
+            keys &= self._key_type.type((1 << BLOCK_BITS) - 1)
+        keys <<= bits  # of 32 bits the number of the block falls out
+        keys[:dense] |= np.repeat(np.array(self._dense, self._key_type), sizes)
+        keys[dense:] |= (thin & np.uint64((1 << 32) - 1)).astype(self._key_type)
         keys.sort()
-        counts = np.bincount((keys >> bits).astype(np.int64), minlength=1 << BLOCK_BITS)
-        return keys.astype(self.code_type), counts  # the upper bits fall away
+        first = np.searchsorted(keys, np.arange(1 << BLOCK_BITS, dtype=self._key_type) << bits)
+        return keys.astype(self.code_type), np.diff(first, append=len(keys))  # the upper bits fall away
 
 
 # ---------------------------------------------------------------- reading
