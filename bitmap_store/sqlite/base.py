@@ -146,11 +146,12 @@ class ValueBase:
                 for users, (_, columns) in zip(self._parts, pieces, strict=True):
                     columns.setdefault("user", ids_of(users))
             count = sum(rows for rows, _ in pieces)
-            self._columns = {
+            found = {
                 name: joined_column([np.broadcast_to(columns[name], rows) for rows, columns in pieces], count)
                 for name in pieces[0][1]
             }
-            self._columns["value"] = np.broadcast_to(np.array([self.value], ROW["value"]), count)
+            found["value"] = np.broadcast_to(np.array([self.value], ROW["value"]), count)
+            self._columns = found  # as a whole: another thread may be asking
         return self._columns
 
     def alive(self, moment: int) -> BitMap:
