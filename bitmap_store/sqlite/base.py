@@ -306,7 +306,8 @@ class FragmentValue(ValueBase):
             sizes = [rows for rows, _ in pieces]
             count = sum(sizes)
             columns = {name: _all([columns[name] for _, columns in pieces], sizes, count) for name in pieces[0][1]}
-            self._columns = columns | {"value": np.broadcast_to(np.array([self.value], ROW["value"]), count)}
+            value = np.broadcast_to(np.array([self.value], ROW["value"]), count)
+            self._columns = columns | {"value": value}  # as a whole: another thread may be asking
         return self._columns
 
     def endings(self) -> tuple[Column, NDArray[np.uint32]]:
