@@ -106,20 +106,31 @@ def days_of(duration: timedelta) -> int:
 
 
 def known_plan(catalog: Catalog, entity: str, expression: Expression, reading: Reading) -> Plan | None:
-    """The plan of a match, or of several that all hold, if all of them were bound before; in a few microseconds."""
+    """The plan of matches, negated or not, of which all or any hold, if all of them were bound before.
+
+    Takes a few microseconds, as nothing has to be checked; and where all are different nothing is to be simplified.
+    """
     bound = catalog.bound
     if type(expression) is Match:
         node = bound.get((entity, expression))
         return None if node is None else Plan(reading, node)
-    if type(expression) is not And:
+    if type(expression) is not And and type(expression) is not Or:
         return None
-    nodes = []
+    matches: set[Match] = set()
+    found: list[Node] = []
+    without: list[Node] = []
     for child in expression.of:
+        into = found
+        if type(child) is Not and type(expression) is And:
+            into, child = without, child.of
         node = bound.get((entity, child)) if type(child) is Match else None
         if node is None:
             return None
-        nodes.append(node)
-    return Plan(reading, AllOf(tuple(nodes))) if len(nodes) > 1 else None
+        matches.add(child)  # type: ignore[arg-type]
+        into.append(node)
+    if not found or len(matches) < 2 or len(matches) < len(expression.of):
+        return None
+    return Plan(reading, AllOf(tuple(found), tuple(without)) if type(expression) is And else AnyOf(tuple(found)))
 
 
 class Binder:
@@ -235,9 +246,11 @@ class Binder:
             circle = " -> ".join((*within[within.index(name) :], name))
             raise Invalid(f"the definition goes round in a circle: {circle}", argument=place)
         expression = kept_expression(text)
-        for _, node in walk(expression):
+        for _, node in walk(expression):  # simplifying may drop what is wrong
             if isinstance(node, At):  # it was near enough when it was saved
                 self._then(node, place)
+            if isinstance(node, Users) and node.id_kind is not None:  # maybe nobody has such a name yet
+                self._node(node, reading, place, within)
         return self._node(simplify(expression), reading, place, (*within, name))
 
     # ------------------------------------------------------------ one tag

@@ -6,7 +6,7 @@ A request holds one snapshot, so what a tag means cannot change under it. Changi
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from bitmap_store.errors import NotFound
 from bitmap_store.expression import Expression, Match, Saved, nfc, walk
@@ -55,6 +55,28 @@ class ValueTable:
 NO_VALUES = ValueTable({})
 
 
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Some tags of an entity, in an order; kept, so that what is known of a choice of tags is found again by it."""
+
+    tags: tuple[Tag, ...]
+
+    @cached_property
+    def stored(self) -> tuple[Tag, ...]:
+        """The tags whose memberships are data."""
+        return tuple(tag for tag in self.tags if not tag.is_rule)
+
+    @cached_property
+    def ruled(self) -> tuple[Tag, ...]:
+        """The tags whose memberships follow from a rule."""
+        return tuple(tag for tag in self.tags if tag.is_rule)
+
+    @cached_property
+    def places(self) -> Mapping[str, int]:
+        """The place of each tag, by its key."""
+        return {tag.key: place for place, tag in enumerate(self.tags)}
+
+
 @dataclass(frozen=True)
 class Catalog:
     """All definitions at one moment; every look-up raises NOT_FOUND with the nearest names.
@@ -77,6 +99,14 @@ class Catalog:
         if found is None:
             raise NotFound.named("entity kind", key, self.entities, argument=argument)
         return found
+
+    @cached_property
+    def by_entity(self) -> Mapping[str, Selection]:
+        """All tags of each entity kind, by key."""
+        found: dict[str, list[Tag]] = {key: [] for key in self.entities}
+        for tag in sorted(self.tags.values(), key=lambda tag: tag.key):
+            found[tag.entity].append(tag)
+        return {key: Selection(tuple(tags)) for key, tags in found.items()}
 
     def category(self, key: str, *, argument: str | None = None) -> Category:
         """The category with this key."""

@@ -57,29 +57,42 @@ _WORDED = (AllOf, AnyOf, AtLeastOf)
 _LEAVES = frozenset({Tagged, Range, Happened, Universe})
 QUICK = 20_000
 """Users of the smaller of two sets that are counted together without more ado."""
-FEW_PLANS = 64
-"""Plans of one call that are all counted so."""
+QUICK_KEYS = 20
+"""Keys of 2^16 users with which they are, however many there are."""
 
 
 def quick_size(plan: Plan, leaves: Leaves) -> int | None:
-    """The size of a leaf, or of two of which one is small, where they are at hand; else None.
+    """The size of a leaf, or of two together, where they are at hand and it takes some microseconds; else None.
 
     Most questions are such, and take less time than an `Evaluation` takes to make up its mind.
     """
     node = plan.node
-    if type(node) is AllOf and len(node.of) + len(node.without) == 2:
-        first, second = node.of + node.without
-        if type(first) not in _LEAVES or type(second) not in _LEAVES:
-            return None
-        one = leaves.known(first, plan.reading)  # type: ignore[arg-type]
-        other = None if one is None else leaves.known(second, plan.reading)  # type: ignore[arg-type]
-        if one is None or other is None or (len(one) > QUICK and len(other) > QUICK):
-            return None
-        return int(one.difference_cardinality(other) if node.without else one.intersection_cardinality(other))
-    if type(node) in _LEAVES:
+    kind = type(node)
+    if kind in _LEAVES:
         known = leaves.known(node, plan.reading)  # type: ignore[arg-type]
         return None if known is None else len(known)
-    return None
+    if kind is AllOf:
+        operands = node.of + node.without  # type: ignore[attr-defined]
+    elif kind is AnyOf:
+        operands = node.of  # type: ignore[attr-defined]
+    else:
+        return None
+    if len(operands) != 2:
+        return None
+    first, second = operands
+    if type(first) not in _LEAVES or type(second) not in _LEAVES:
+        return None
+    one = leaves.known(first, plan.reading)
+    other = None if one is None else leaves.known(second, plan.reading)
+    if one is None or other is None or not (_is_quick(one) or _is_quick(other)):
+        return None
+    if kind is AnyOf:
+        return int(one.union_cardinality(other))
+    return int(one.difference_cardinality(other) if node.without else one.intersection_cardinality(other))  # type: ignore[attr-defined]
+
+
+def _is_quick(users: BitMap) -> bool:
+    return len(users) <= QUICK or keys_of(users) <= QUICK_KEYS
 
 
 class Evaluation:

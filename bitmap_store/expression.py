@@ -7,7 +7,7 @@ asserts that every node is handled.
 
 import unicodedata
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -68,10 +68,15 @@ class Match(Expression):
     ahead: timedelta | None = None
     times: int | None = None
     min_score: float | None = None
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Of what tells most matches apart; they are the keys of every cache, and are looked up far more than made."""
+        object.__setattr__(self, "_hash", hash((self.key, self.values, self.number)))
 
     def __hash__(self) -> int:
-        """Of what tells most matches apart; they are the keys of every cache."""
-        return hash((self.key, self.values, self.number))
+        """The hash that was made once."""
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)

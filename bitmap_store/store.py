@@ -62,6 +62,9 @@ class BitmapStore(Protocol):
     async def count(self, plans: Sequence[Plan]) -> list[int]:
         """The size of each plan, in order; common parts are computed once."""
 
+    def size_at_hand(self, plan: Plan) -> int | None:
+        """The size of a plan where that takes some microseconds; None where it is left to `count`."""
+
     async def breakdown(self, plan: Plan, keys: Sequence[Plan]) -> list[int]:
         """The size of `plan` ∩ each key; all of one reading."""
 

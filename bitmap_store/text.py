@@ -72,8 +72,8 @@ def normal_match(match: Match) -> Match:
     changes: dict[str, Any] = {}
     if not match.key.isascii():
         changes["key"] = nfc(match.key)
-    if match.values is not None:
-        changes["values"] = _once(map(nfc, match.values))
+    if match.values is not None and (values := _once(map(nfc, match.values))) != match.values:
+        changes["values"] = values
     if match.number is not None:
         changes["number"] = Decimal(number_text(match.number))
     if match.after is not None:

@@ -65,8 +65,10 @@ def check_nodes(node: Expression) -> Expression:
             return _checked(node) if _is_short(node) else check_match(node)
         except TagroarError as error:
             raise error.within("tag") from None
-    node = node if type(node) is And and node.of else check_node(node)
     below = operands(node)
+    if not below or type(node) not in _JOINED:
+        node = check_node(node)
+        below = operands(node)
     found, changed = [], False
     for i, child in enumerate(below):
         try:
@@ -77,6 +79,10 @@ def check_nodes(node: Expression) -> Expression:
         changed = changed or checked is not child
         found.append(checked)
     return with_children(node, tuple(found)) if changed else node
+
+
+_JOINED = frozenset({And, Or, Not})
+"""Nodes that are right if they have operands."""
 
 
 def check_node(node: Expression) -> Expression:

@@ -89,13 +89,16 @@ SCALE_MAX = 9
 
 def micros(moment: datetime) -> int:
     """Microseconds since 1970 of an aware datetime; exact."""
-    delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
-    return (delta.days * DAY_SECONDS + delta.seconds) * MICROSECONDS + delta.microseconds
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def moment_of(microseconds: int) -> datetime:
     """The aware datetime in UTC of microseconds since 1970; exact."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def scaled(number: Decimal, scale: int, *, argument: str | None = None) -> int:

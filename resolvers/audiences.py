@@ -64,14 +64,14 @@ def question_at(context: Context, asked: Asked, entity: str, reading: Reading, a
 async def size(context: Context, question: Question) -> int:
     """How many are in."""
     context.viewer.require("count")
-    return await context.loaders.sizes.load(question.plan)
+    return await context.loaders.size(question.plan)
 
 
 async def share(context: Context, question: Question) -> float:
     """The part of the entity that is in, within 0..1; 0 where the entity has nobody."""
     context.viewer.require("count")
     everyone = context.store.plan_everyone(question.plan.reading)
-    inside, all_ = await context.loaders.sizes.load_many([question.plan, everyone])
+    inside, all_ = await context.loaders.sizes(question.plan, everyone)
     return ratio(inside, all_)
 
 
@@ -110,7 +110,7 @@ async def members(context: Context, question: Question, first: int | None, after
 
 async def member_count(context: Context, members: Members) -> int:
     """How many members there are on all pages."""
-    return await context.loaders.sizes.load(members.plan)
+    return await context.loaders.size(members.plan)
 
 
 async def contains(context: Context, question: Question, users: Sequence[str], id_kind: str | None) -> list[bool]:
@@ -217,7 +217,7 @@ async def size_without(context: Context, node: ExplanationNode) -> int | None:
     rest = without(node.question.expression, node.path)
     if rest is None:
         return None
-    return await context.loaders.sizes.load(_bind(context, node.question, rest, node.question.plan.reading))
+    return await context.loaders.size(_bind(context, node.question, rest, node.question.plan.reading))
 
 
 def without(expression: Expression, path: str, at: str = "") -> Expression | None:

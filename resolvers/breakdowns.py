@@ -48,7 +48,7 @@ async def portrait(
     context.viewer.require("count")
     top = bounded(top, context.limits.rows_max, "top")
     against = _baseline(context, question, baseline)
-    tags = tags_chosen(context, question.entity, keys, category)
+    tags = tags_chosen(context, question.entity, keys, category).tags
     if len(tags) > context.limits.portrait_tags_max:
         raise TooLarge(f"a portrait shows at most {context.limits.portrait_tags_max} tags", argument="tags")
     dimensions = [await dimension(context, question, By(tag.key), f"tags.{i}") for i, tag in enumerate(tags)]

@@ -1,12 +1,13 @@
 """Reading the catalog: entity kinds, categories, tags and their values. Changing it: `definitions.py`."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
 from typing import TypeVar
 
+from bitmap_store.catalog import Selection
 from bitmap_store.errors import Invalid, NotFound, Stale
 from bitmap_store.expression import Match, Operator
 from bitmap_store.language import render
@@ -51,7 +52,7 @@ def entities(context: Context) -> list[EntityKind]:
 
 async def entity_count(context: Context, entity: EntityKind) -> int:
     """How many of this kind there are."""
-    return await context.loaders.sizes.load(_everyone(context, entity.key))
+    return await context.loaders.size(_everyone(context, entity.key))
 
 
 def categories(context: Context) -> list[Category]:
@@ -125,29 +126,37 @@ def _shelves(context: Context, key: str, argument: str) -> set[str]:
 
 def tags_chosen(
     context: Context, entity: str, keys: Sequence[str] | None, category: str | None, argument: str = "tags"
-) -> tuple[Tag, ...]:
-    """The tags of an entity with these keys, in their order, or all by key; only of a category and below if named."""
+) -> Selection:
+    """The tags of an entity with these keys, in their order, or all by key; only of a category and below if named.
+
+    The same object for the same choice in a request.
+    """
     catalog = context.view.catalog
-    if keys is not None:
-        chosen = [catalog.tag_of(entity, key, argument=f"{argument}.{i}") for i, key in enumerate(keys)]
-    else:
-        chosen = sorted((tag for tag in catalog.tags.values() if tag.entity == entity), key=lambda tag: tag.key)
-    if category is not None:
-        shelves = _shelves(context, category, "category")
-        chosen = [tag for tag in chosen if tag.category in shelves]
-    return tuple(dict.fromkeys(chosen))
+    if keys is None and category is None:
+        return catalog.by_entity[catalog.entity(entity).key]
+    choice = (entity, None if keys is None else tuple(keys), category)
+    known = context.selections.get(choice)
+    if known is None:
+        chosen: Iterable[Tag] = catalog.by_entity[catalog.entity(entity).key].tags
+        if keys is not None:
+            chosen = [catalog.tag_of(entity, key, argument=f"{argument}.{i}") for i, key in enumerate(keys)]
+        if category is not None:
+            shelves = _shelves(context, category, "category")
+            chosen = [tag for tag in chosen if tag.category in shelves]
+        known = context.selections[choice] = Selection(tuple({tag.key: tag for tag in chosen}.values()))
+    return known
 
 
 async def tag_size(context: Context, tag: Tag) -> int:
     """How many have any value of a tag."""
     context.viewer.require("count")
-    return await context.loaders.sizes.load(_known(context, tag))
+    return await context.loaders.size(_known(context, tag))
 
 
 async def coverage(context: Context, tag: Tag) -> float:
     """The share of the entity with any value of a tag; 0 where the entity has nobody."""
     context.viewer.require("count")
-    known, everyone = await context.loaders.sizes.load_many([_known(context, tag), _everyone(context, tag.entity)])
+    known, everyone = await context.loaders.sizes(_known(context, tag), _everyone(context, tag.entity))
     return ratio(known, everyone)
 
 
@@ -196,7 +205,7 @@ def _above(tag: Tag, value: str) -> str | None:
 async def value_size(context: Context, value: TagValue) -> int:
     """How many have a value, or one below it."""
     context.viewer.require("count")
-    return await context.loaders.sizes.load(value.plan)
+    return await context.loaders.size(value.plan)
 
 
 def used_by(context: Context, thing: Tag | SavedAudience, first: int) -> list[Tag | SavedAudience]:

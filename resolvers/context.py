@@ -3,16 +3,17 @@
 A context is of one request (one operation of a WebSocket). A write ends its view: `refresh` takes the next.
 """
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import datetime
 
 from bitmap_store import Store, View
+from bitmap_store.catalog import Selection
 from bitmap_store.errors import Invalid, TagroarError, TooLarge
 from bitmap_store.expression import Expression
 from bitmap_store.plan import Plan, Reading
-from bitmap_store.values import Tag
 from resolvers.asked import Asked
-from resolvers.loaders import Batching, Loaders, Selection
+from resolvers.loaders import Batching, Loaders
 from resolvers.viewers import Viewer
 
 
@@ -51,7 +52,7 @@ class Context:
     def _begin(self, view: View) -> None:
         self.view = view
         self.loaders = Loaders(self.store, view, self._batched)
-        self._selections: dict[tuple[str, ...], Selection] = {}
+        self.selections: dict[Hashable, Selection] = {}
         self._plans: dict[tuple[Expression, str, Reading], Plan] = {}
 
     def reading(self, entity: str, as_of: datetime | None = None) -> Reading:
@@ -77,10 +78,6 @@ class Context:
             return self.store.bind(self.view, asked.expression, entity, reading=reading, argument=asked.argument)
         except TagroarError as error:
             raise asked.place(error) from None
-
-    def selection(self, tags: tuple[Tag, ...]) -> Selection:
-        """These tags as a selection, the same object each time."""
-        return self._selections.setdefault(tuple(tag.key for tag in tags), Selection(tags))
 
     def page_size(self, first: int | None, default: int = 50, *, argument: str = "first") -> int:
         """How many a page is to hold; INVALID below 1, TOO_LARGE over the limit."""

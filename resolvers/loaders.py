@@ -4,11 +4,11 @@ How calls are gathered is the caller's affair (`batched`); what a gathered call 
 """
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Protocol, TypeVar
 
 from bitmap_store import Store, View
+from bitmap_store.catalog import Selection
 from bitmap_store.plan import Plan, Reading
 from bitmap_store.store import ProfileFacts
 from bitmap_store.values import Membership, Tag, TagKind
@@ -38,23 +38,6 @@ class Batching(Protocol):
         """The loader."""
 
 
-@dataclass(frozen=True, eq=False)
-class Selection:
-    """Some tags of an entity, in the order of the catalog; the same object for the same choice in a request."""
-
-    tags: tuple[Tag, ...]
-
-    @property
-    def stored(self) -> tuple[Tag, ...]:
-        """The tags whose memberships are data."""
-        return tuple(tag for tag in self.tags if not tag.is_rule)
-
-    @property
-    def ruled(self) -> tuple[Tag, ...]:
-        """The tags whose memberships follow from a rule."""
-        return tuple(tag for tag in self.tags if tag.is_rule)
-
-
 Spot = tuple[Reading, int]
 """A user at a reading."""
 
@@ -67,9 +50,18 @@ class Loaders:
         self._view = view
         self._batched = batched
 
-    @cached_property
-    def sizes(self) -> Loader[Plan, int]:
+    async def size(self, plan: Plan) -> int:
+        """How many users a plan has."""
+        found = self._store.size_at_hand(plan)
+        return await self._counted.load(plan) if found is None else found
+
+    async def sizes(self, *plans: Plan) -> Sequence[int]:
         """How many users plans have."""
+        found = [size for plan in plans if (size := self._store.size_at_hand(plan)) is not None]
+        return found if len(found) == len(plans) else await self._counted.load_many(plans)
+
+    @cached_property
+    def _counted(self) -> Loader[Plan, int]:
         return self._batched(self._store.count)
 
     @cached_property
@@ -113,7 +105,11 @@ class Loaders:
         stored = await self._store.tags_of(reading, users, selection.stored, ended=ended)
         for row, memberships in zip(found, stored, strict=True):
             for membership in memberships:
-                row.setdefault(membership.tag, []).append(membership)
+                known = row.get(membership.tag)
+                if known is None:
+                    row[membership.tag] = [membership]
+                else:
+                    known.append(membership)
         ruled = [
             (Membership(tag.key, value, tag.defined_at, source="rule"), plan)
             for tag in (() if ended else selection.ruled)  # what follows from a rule never ended: it does not hold
@@ -124,9 +120,10 @@ class Loaders:
                 for (membership, _), held in zip(ruled, holds, strict=True):
                     if held:
                         row.setdefault(membership.tag, []).append(membership)
-        return [
-            tuple(TagOnProfile(tag, tuple(row[tag.key])) for tag in selection.tags if tag.key in row) for row in found
-        ]
+        tags, places = selection.tags, selection.places
+        if ruled:
+            found = [dict(sorted(row.items(), key=lambda item: places[item[0]])) for row in found]
+        return [tuple([TagOnProfile(tags[places[key]], tuple(each)) for key, each in row.items()]) for row in found]
 
     def _rule_values(self, tag: Tag, reading: Reading) -> Iterable[tuple[str | None, Plan]]:
         if tag.kind is TagKind.FLAG:

@@ -68,14 +68,14 @@ async def tags(
 ) -> tuple[TagOnProfile, ...]:
     """What a user has of these tags, of a category, or of all tags; a tag they have nothing of is left out."""
     context.viewer.require("members")
-    selection = context.selection(tags_chosen(context, profile.entity, keys, category, "keys"))
+    selection = tags_chosen(context, profile.entity, keys, category, "keys")
     return await context.loaders.tags.load(((profile.reading, profile.dense), selection))
 
 
 async def expired_tags(context: Context, profile: Profile) -> tuple[TagOnProfile, ...]:
     """What a user had of all tags until it ended, as far as it was not given anew."""
     context.viewer.require("members")
-    selection = context.selection(tags_chosen(context, profile.entity, None, None, "keys"))
+    selection = tags_chosen(context, profile.entity, None, None)
     return await context.loaders.ended.load(((profile.reading, profile.dense), selection))
 
 

@@ -35,7 +35,7 @@ from graphql.pyutils import gather_with_cancel, inspect, is_iterable
 from resolvers.context import Context
 from schema.coercion import Coerced, Needs, Unusual, variables_of
 from schema.errors import shown
-from schema.resolving import Resolve, leaf_of, resolve_of
+from schema.resolving import Resolve, attribute_of, leaf_of, resolve_of
 from schema.served import SCHEMA
 
 CONDITIONS_MAX = 4
@@ -225,6 +225,13 @@ class _Compiler:
             raise Unusual
         resolve, asynchronous = resolve_of(definition, nodes[0], self._needs)
         where = f"{parent.name}.{name}"
+        bare: Any = definition.type.of_type if isinstance(definition.type, GraphQLNonNull) else definition.type
+        if is_leaf_type(bare) and not asynchronous:
+            null = _null_message(where) if bare is not definition.type else None
+            attribute, fail = attribute_of(definition), _failing(definition.type, nodes)
+            if attribute is not None:
+                return _attribute(key, attribute, leaf_of(bare), null, fail), False
+            return _plain(key, resolve, leaf_of(bare), null, fail), False
         complete, awaits = self._completion(definition.type, nodes, where, level + 1)
         fail = _failing(definition.type, nodes)
         if asynchronous:
@@ -239,7 +246,7 @@ class _Compiler:
         """What makes an answer of a value of a type, and whether the answer may have to be awaited."""
         null: str | None = None
         if isinstance(type_, GraphQLNonNull):
-            null, type_ = f"Cannot return null for non-nullable field {where}.", type_.of_type
+            null, type_ = _null_message(where), type_.of_type
         if is_leaf_type(type_):
             return _leaf(leaf_of(type_), null), False
         if isinstance(type_, GraphQLList):
@@ -277,13 +284,15 @@ class _Compiler:
                 raise
             return _awaited_items(found, waiting, fail, run, path) if waiting else found
 
-        return completed, awaits
+        bare: Any = type_.of_type if isinstance(type_, GraphQLNonNull) else type_
+        return (_leaves(leaf_of(bare), completed), False) if is_leaf_type(bare) else (completed, awaits)
 
     def _object(
         self, type_: GraphQLObjectType, nodes: list[FieldNode], level: int, null: str | None
     ) -> tuple[Complete, bool]:
         known: set[type] = set()  # whether a value is of the type is told by its class
-        selected, awaits = self._selection(type_, nodes, level)
+        fields = self._fields(type_, [node.selection_set for node in nodes if node.selection_set], level)
+        selected, awaits = _selected(fields)
 
         def completed(value: Any, run: Run, path: Path) -> Any:
             if value is None:
@@ -293,7 +302,19 @@ class _Compiler:
                 known.add(type(value))
             return selected(value, run, path)
 
-        return completed, awaits
+        if awaits:
+            return completed, True
+        plain = [(key, field) for key, field, _ in fields]
+
+        def completed_at_once(value: Any, run: Run, path: Path) -> Any:
+            if value is None:
+                return _nothing(null)
+            if type(value) not in known:
+                _check_type(value, type_, nodes)
+                known.add(type(value))
+            return {key: field(value, run, path) for key, field in plain}
+
+        return completed_at_once, False
 
     def _selection(self, type_: GraphQLObjectType, nodes: list[FieldNode], level: int) -> tuple[Complete, bool]:
         selections = [node.selection_set for node in nodes if node.selection_set]
@@ -445,6 +466,34 @@ def _synchronous(key: str, resolve: Resolve, complete: Complete, fail: Fail) -> 
     return field
 
 
+def _plain(key: str, resolve: Resolve, serialize: Callable[[Any], Any], null: str | None, fail: Fail) -> Complete:
+    """A field of a leaf type, which most are: without a path as long as nothing goes wrong."""
+
+    def field(source: Any, run: Run, path: Path) -> Any:
+        try:
+            value = resolve(source, run)
+            return _nothing(null) if value is None else serialize(value)
+        except Exception as error:
+            return fail(error, run, (path, key))
+
+    return field
+
+
+def _attribute(
+    key: str, attribute: Callable[[Any], Any], serialize: Callable[[Any], Any], null: str | None, fail: Fail
+) -> Complete:
+    """The same, of what is an attribute of the value."""
+
+    def field(source: Any, run: Run, path: Path) -> Any:
+        try:
+            value = attribute(source)
+            return _nothing(null) if value is None else serialize(value)
+        except Exception as error:
+            return fail(error, run, (path, key))
+
+    return field
+
+
 def _awaiting(key: str, resolve: Resolve, complete: Complete, fail: Fail) -> Complete:
     async def awaited(pending: Coroutine[Any, Any, Any], run: Run, path: Path) -> Any:
         try:
@@ -479,6 +528,24 @@ def _leaf(serialize: Callable[[Any], Any], null: str | None) -> Complete:
     if null is None:
         return lambda value, _run, _path: None if value is None else serialize(value)
     return lambda value, _run, _path: _nothing(null) if value is None else serialize(value)
+
+
+def _leaves(serialize: Callable[[Any], Any], completed: Complete) -> Complete:
+    """A list of leaves, one after the other; `completed` takes what is unusual, and tells what is wrong with which."""
+
+    def leaves(value: Any, run: Run, path: Path) -> Any:
+        if (type(value) is not list and type(value) is not tuple) or None in value:
+            return completed(value, run, path)
+        try:
+            return [serialize(item) for item in value]
+        except Exception:
+            return completed(value, run, path)
+
+    return leaves
+
+
+def _null_message(where: str) -> str:
+    return f"Cannot return null for non-nullable field {where}."
 
 
 def _nothing(null: str | None) -> None:

@@ -57,6 +57,12 @@ def resolve_of(definition: GraphQLField, node: FieldNode, needs: Needs) -> tuple
     return call, inspect.iscoroutinefunction(function)
 
 
+def attribute_of(definition: GraphQLField) -> Callable[[Any], Any] | None:
+    """What reads a field that `resolve_of` takes and that is an attribute of the value; None for other fields."""
+    field: Any = definition.extensions.get("strawberry-definition")
+    return attrgetter(field.python_name) if field.base_resolver is None else None
+
+
 Reading = tuple[str, Value, Convert]
 
 

@@ -11,6 +11,7 @@ from tests.api import Api, shop
 @pytest.fixture(scope="module")
 def api(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     found = shop(empty_store, tmp_path_factory.mktemp("batching") / "store")
+    found.store.has_sizes_at_hand = False  # as in a store where every set has to be read first
     for i in range(50):
         found.define(f"t{i:02}")
     yield found

@@ -248,6 +248,13 @@ def test_of_a_choice_the_first_rule_that_holds_decides(world: World) -> None:
     assert world.members("not tier") == {"cid"}
 
 
+def test_what_nobody_is_named_by_is_told_inside_of_a_saved_audience_too(world: World) -> None:
+    world.save_audience("kept", '1 of (users email ("a@x"), everyone)')
+    refused(NotFound, lambda: world.members("@kept"))
+    world.apply(ProfileChange("ann", (Identifier("email", "a@x"),)))
+    assert world.members("@kept") == {"ann"}
+
+
 def test_saved_audiences_follow_their_definition_of_today(world: World) -> None:
     world.apply(Assign("ann", "vip"), Assign("bob", "city", value="Oslo"))
     then = world.clock.now()

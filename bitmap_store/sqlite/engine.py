@@ -24,7 +24,7 @@ from bitmap_store.catalog import NO_VALUES, Catalog, ValueTable
 from bitmap_store.clock import Clock
 from bitmap_store.definitions import TagChange, TagDefinition
 from bitmap_store.errors import Invalid, NotFound
-from bitmap_store.evaluate import FEW_PLANS, FIRST_IDS, SHORT, Evaluation, quick_size
+from bitmap_store.evaluate import FIRST_IDS, SHORT, Evaluation, quick_size
 from bitmap_store.expression import Expression, Match
 from bitmap_store.plan import Plan, Reading, Universe, tags_of
 from bitmap_store.rows import Rows
@@ -41,7 +41,7 @@ from bitmap_store.sqlite.settings import StoreSettings
 from bitmap_store.sqlite.summaries import summary_of
 from bitmap_store.sqlite.tokens import TokenInfo
 from bitmap_store.sqlite.upkeep import Upkeep
-from bitmap_store.sqlite.user_tags import Asked, UserTags
+from bitmap_store.sqlite.user_tags import QUICK_USERS, Asked, UserTags
 from bitmap_store.sqlite.views import View
 from bitmap_store.sqlite.work import Workers
 from bitmap_store.sqlite.writer import Transaction, Writer
@@ -242,16 +242,12 @@ class SqliteStore:
             return work(evaluation)
         return await self._lanes.run(lambda stop: work(Evaluation(self._memberships, stop)), long=long)
 
+    def size_at_hand(self, plan: Plan) -> int | None:
+        """See `BitmapStore.size_at_hand`."""
+        return quick_size(plan, self._memberships)
+
     async def count(self, plans: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.count`."""
-        found: list[int] = []
-        for plan in plans if len(plans) <= FEW_PLANS else ():
-            size = quick_size(plan, self._memberships)
-            if size is None:
-                break
-            found.append(size)
-        if len(found) == len(plans):
-            return found
         return await self._evaluated(lambda evaluation: evaluation.sizes(plans), plans)
 
     async def _members(self, plan: Plan) -> BitMap:
@@ -305,6 +301,8 @@ class SqliteStore:
     ) -> list[list[Membership]]:
         """See `BitmapStore.tags_of`."""
         asked = Asked(reading, tags, ended, lambda tag: self._values.get(tag.id, NO_VALUES), self._sources())
+        if self._user_tags.is_quick(asked, users):
+            return self._user_tags.tags_of(asked, users)
         return await asyncio.to_thread(self._user_tags.tags_of, asked, users)
 
     def _sources(self) -> dict[int, str]:
@@ -377,7 +375,8 @@ class SqliteStore:
         there = [user for user in users if user in universe]
         await self._learn_names(reading.entity)
         names = dict(zip(there, self._names.listed(reading.entity, there), strict=True))
-        facts = await asyncio.to_thread(self._facts(reading), there)
+        load = self._facts(reading)
+        facts = load(there) if len(there) <= QUICK_USERS else await asyncio.to_thread(load, there)
         return [profile_of(user, names[user], facts.get(user, ([], {}))) if user in names else None for user in users]
 
     # ------------------------------------------------------------ writes
