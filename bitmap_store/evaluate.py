@@ -57,8 +57,8 @@ _WORDED = (AllOf, AnyOf, AtLeastOf)
 _LEAVES = frozenset({Tagged, Range, Happened, Universe})
 QUICK = 20_000
 """Users of the smaller of two sets that are counted together without more ado."""
-QUICK_KEYS = 20
-"""Keys of 2^16 users with which they are, however many there are."""
+QUICK_KEYS = 200
+"""Keys of 2^16 users with which they are, however many there are: a tenth of a millisecond."""
 
 
 def quick_size(plan: Plan, leaves: Leaves) -> int | None:

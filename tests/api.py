@@ -13,7 +13,18 @@ from web.service import Service
 
 ASSIGN = "mutation ($input: [TagAssignment!]!) { assignTags(input: $input) { dataVersion changed created } }"
 DEFINE = "mutation ($input: DefineTagInput!) { defineTag(input: $input) { key } }"
-READS = {"count", "size_at_hand", "breakdown", "page", "contains", "tags_of", "profiles", "summarise", "resolve", "names"}
+READS = {
+    "count",
+    "size_at_hand",
+    "breakdown",
+    "page",
+    "contains",
+    "tags_of",
+    "profiles",
+    "summarise",
+    "resolve",
+    "names",
+}
 
 
 class CountingStore:
