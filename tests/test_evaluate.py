@@ -13,7 +13,7 @@ from pyroaring import BitMap
 from bitmap_store import croaring
 from bitmap_store.bitmaps import bitmap_of, ids_of, packed, unpacked
 from bitmap_store.containers import Containers, widened
-from bitmap_store.evaluate import SHORT, Evaluation
+from bitmap_store.evaluate import SHORT, Evaluation, quick_size
 from bitmap_store.plan import (
     AllOf,
     AnyOf,
@@ -151,6 +151,18 @@ def calls(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 WAYS = pytest.mark.parametrize("packed", [None, True, False], ids=["estimated", "words", "roaring"])
 """By estimated costs, with packed words wherever there can be, without any."""
+
+
+@given(node=nodes())
+def test_what_is_quickly_counted_is_the_same(node: Node) -> None:
+    size = quick_size(Plan(NOW, node), LEAVES)
+    assert size is None or size == len(meant(node, NOW))
+
+
+def test_plans_of_few_leaves_are_quickly_counted() -> None:
+    a, b, c, d, e = map(Tagged, range(5))
+    for node in (AllOf((a, AnyOf((b, c))), (AnyOf((d, e)),)), AnyOf((AllOf((a, b), (c,)), AllOf((d, e)))), AllOf((a,))):
+        assert quick_size(Plan(NOW, node), LEAVES) == len(meant(node, NOW))
 
 
 @pytest.mark.usefixtures("calls")

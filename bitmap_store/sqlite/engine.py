@@ -248,6 +248,9 @@ class SqliteStore:
 
     async def count(self, plans: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.count`."""
+        size = self.size_at_hand(plans[0]) if len(plans) == 1 else None
+        if size is not None:
+            return [size]
         return await self._evaluated(lambda evaluation: evaluation.sizes(plans), plans)
 
     async def _members(self, plan: Plan) -> BitMap:

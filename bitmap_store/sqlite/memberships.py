@@ -255,11 +255,14 @@ class Memberships:
 
     def _between(self, tag: int, standing: Standing, after: int, until: int) -> list[Layer]:
         """A layer for each change in versions after..until that no base holds."""
-        return [
-            Layer(version, change.touched, change.after)
-            for version, change in self._changes(tag, standing, after, until)
-            if change.after is not None
-        ]
+        if standing.has_all(after):
+            entries = [entry for entry in standing.between(after, until) if not entry.in_base]
+            changes = [
+                (each.version, found) for each, found in zip(entries, self._log.changes(tag, entries), strict=True)
+            ]
+        else:
+            changes = self._changes(tag, standing, after, until)
+        return [Layer(version, change.touched, change.after) for version, change in changes if change.after is not None]
 
     def _changes(self, tag: int, standing: Standing, after: int, until: int) -> list[tuple[int, Change]]:
         """Version and change of all entries in versions after..until, the first not included."""
@@ -351,6 +354,9 @@ class Memberships:
 
     def leaf(self, node: Leaf, reading: Reading) -> BitMap:
         """The users of a leaf; must not be changed."""
+        at_hand = self.known(node, reading)
+        if at_hand is not None:
+            return at_hand
         tag, version, moment = node.tag, reading.version, reading.moment
         stamp = self._stamp(tag, self._standing(tag), version)
         known = self._cache.find(node, stamp, moment)
