@@ -20,7 +20,7 @@ from graphql.pyutils import gather_with_cancel, inspect, is_iterable
 
 from resolvers.context import Context
 from schema.coercion import Coerced
-from schema.resolving import Resolve
+from schema.resolving import Leaf, Resolve, Resolver
 
 Path = tuple[Any, str | int] | None
 """Where a value stands in the answer: its key, after the path of what it stands in."""
@@ -149,40 +149,33 @@ def _keys(path: Path) -> list[str | int]:
     return found[::-1]
 
 
-def synchronous(key: str, resolve: Resolve, complete: Complete, fail: Fail) -> Complete:
+def synchronous(key: str, resolver: Resolver, complete: Complete, fail: Fail) -> Complete:
     """A field whose value is at hand, and so is what becomes of it."""
+    resolve, attribute = resolver.call, resolver.attribute
 
     def field(source: Any, run: Run, path: Path) -> Any:
         try:
-            return complete(resolve(source, run), run, (path, key))
+            value = resolve(source, run) if attribute is None else attribute(source)
+            return complete(value, run, (path, key))
         except Exception as error:
             return fail(error, run, (path, key))
 
     return field
 
 
-def plain(key: str, resolve: Resolve, serialize: Callable[[Any], Any], null: str | None, fail: Fail) -> Complete:
+def plain(key: str, resolver: Resolver, leaf: Leaf, null: str | None, fail: Fail) -> Complete:
     """A field of a leaf type, which most are: without a path as long as nothing goes wrong."""
+    resolve, attribute = resolver.call, resolver.attribute
+    exact, serialize = leaf.exact, leaf.serialize
 
     def field(source: Any, run: Run, path: Path) -> Any:
         try:
-            value = resolve(source, run)
-            return nothing(null) if value is None else serialize(value)
-        except Exception as error:
-            return fail(error, run, (path, key))
-
-    return field
-
-
-def attribute(
-    key: str, attribute: Callable[[Any], Any], serialize: Callable[[Any], Any], null: str | None, fail: Fail
-) -> Complete:
-    """The same, of what is an attribute of the value."""
-
-    def field(source: Any, run: Run, path: Path) -> Any:
-        try:
-            value = attribute(source)
-            return nothing(null) if value is None else serialize(value)
+            value = resolve(source, run) if attribute is None else attribute(source)
+            if type(value) is exact:
+                return value
+            if value is not None:
+                return serialize(value)
+            return None if null is None else nothing(null)
         except Exception as error:
             return fail(error, run, (path, key))
 
@@ -223,18 +216,28 @@ def asynchronous(key: str, resolve: Resolve, complete: Complete, fail: Fail) -> 
     return field
 
 
-def leaf(serialize: Callable[[Any], Any], null: str | None) -> Complete:
+def leaf_completed(leaf: Leaf, null: str | None) -> Complete:
     """A value of a leaf type, null where it may be; null: what is wrong where it may not."""
-    if null is None:
-        return lambda value, _run, _path: None if value is None else serialize(value)
-    return lambda value, _run, _path: nothing(null) if value is None else serialize(value)
+    exact, serialize = leaf.exact, leaf.serialize
+
+    def complete(value: Any, _run: Run, _path: Path) -> Any:
+        if type(value) is exact:
+            return value
+        return nothing(null) if value is None else serialize(value)
+
+    return complete
 
 
-def leaves(serialize: Callable[[Any], Any], completed: Complete) -> Complete:
+def leaves(leaf: Leaf, completed: Complete) -> Complete:
     """A list of leaves, one after the other; `completed` takes what is unusual, and tells what is wrong with which."""
+    exact, serialize = {leaf.exact}, leaf.serialize
 
     def leaves(value: Any, run: Run, path: Path) -> Any:
-        if (type(value) is not list and type(value) is not tuple) or None in value:
+        if type(value) is not list and type(value) is not tuple:
+            return completed(value, run, path)
+        if not value or {*map(type, value)} == exact:
+            return list(value)
+        if None in value:
             return completed(value, run, path)
         try:
             return [serialize(item) for item in value]

@@ -34,7 +34,7 @@ from schema import closures
 from schema.closures import NO_INFO, Complete, Path, Run
 from schema.coercion import Needs, Unusual, variables_of
 from schema.errors import shown
-from schema.resolving import attribute_of, leaf_of, resolve_of
+from schema.resolving import leaf_of, resolver_of
 from schema.served import SCHEMA
 
 CONDITIONS_MAX = 4
@@ -192,22 +192,19 @@ class _Compiler:
         definition = parent.fields.get(name)
         if definition is None:  # of introspection
             raise Unusual
-        resolve, asynchronous = resolve_of(definition, nodes[0], self._needs)
+        resolver = resolver_of(definition, nodes[0], self._needs)
         where = f"{parent.name}.{name}"
         bare: Any = definition.type.of_type if isinstance(definition.type, GraphQLNonNull) else definition.type
-        if is_leaf_type(bare) and not asynchronous:
+        if is_leaf_type(bare) and not resolver.is_asynchronous:
             null = closures.null_message(where) if bare is not definition.type else None
-            attribute, fail = attribute_of(definition), closures.failing(definition.type, nodes)
-            if attribute is not None:
-                return closures.attribute(key, attribute, leaf_of(bare), null, fail), False
-            return closures.plain(key, resolve, leaf_of(bare), null, fail), False
+            return closures.plain(key, resolver, leaf_of(bare), null, closures.failing(definition.type, nodes)), False
         complete, awaits = self._completion(definition.type, nodes, where, level + 1)
         fail = closures.failing(definition.type, nodes)
-        if asynchronous:
-            return closures.asynchronous(key, resolve, complete, fail), True
+        if resolver.is_asynchronous:
+            return closures.asynchronous(key, resolver.call, complete, fail), True
         if awaits:
-            return closures.awaiting(key, resolve, complete, fail), True
-        return closures.synchronous(key, resolve, complete, fail), False
+            return closures.awaiting(key, resolver.call, complete, fail), True
+        return closures.synchronous(key, resolver, complete, fail), False
 
     def _completion(
         self, type_: GraphQLOutputType, nodes: list[FieldNode], where: str, level: int
@@ -217,7 +214,7 @@ class _Compiler:
         if isinstance(type_, GraphQLNonNull):
             null, type_ = closures.null_message(where), type_.of_type
         if is_leaf_type(type_):
-            return closures.leaf(leaf_of(type_), null), False
+            return closures.leaf_completed(leaf_of(type_), null), False
         if isinstance(type_, GraphQLList):
             return self._list(type_.of_type, nodes, where, level, null)
         if isinstance(type_, GraphQLObjectType):

@@ -5,6 +5,7 @@ Compiled operations use these; the schema itself stays as it is declared.
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import isfinite
 from operator import attrgetter
 from typing import Any
@@ -28,8 +29,25 @@ Resolve = Callable[[Any, Any], Any]
 """From the value that a field is of, and the run, to what its resolver gives."""
 
 
-def resolve_of(definition: GraphQLField, node: FieldNode, needs: Needs) -> tuple[Resolve, bool]:
-    """Calls the resolver of a field with the arguments at a node; and whether it gives a coroutine.
+@dataclass(frozen=True, slots=True)
+class Resolver:
+    """How a field is resolved. attribute: reads it from the value alone, where it is an attribute of that."""
+
+    call: Resolve
+    is_asynchronous: bool = False
+    attribute: Callable[[Any], Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """How a value of a leaf type is written, which is not None. exact: values of this class are written as they are."""
+
+    serialize: Callable[[Any], Any]
+    exact: type | None = None
+
+
+def resolver_of(definition: GraphQLField, node: FieldNode, needs: Needs) -> Resolver:
+    """The resolver of a field, called with the arguments at a node.
 
     Unusual for a field with extensions, and for one whose resolver is not declared as ours are.
     """
@@ -41,7 +59,7 @@ def resolve_of(definition: GraphQLField, node: FieldNode, needs: Needs) -> tuple
         if field.default_resolver is not getattr or definition.args:
             raise Unusual
         attribute = attrgetter(field.python_name)
-        return (lambda source, _: attribute(source)), False
+        return Resolver(lambda source, _: attribute(source), attribute=attribute)
     function = resolver._unbound_wrapped_func
     reserved = (resolver.parent_parameter or resolver.root_parameter, resolver.info_parameter)
     names = [parameter.name for parameter in reserved if parameter is not None]
@@ -54,13 +72,7 @@ def resolve_of(definition: GraphQLField, node: FieldNode, needs: Needs) -> tuple
         raise Unusual
     of_parent, of_info = (parameter is not None for parameter in reserved)
     call = _call(function, of_parent, of_info, _arguments(definition, field, node, needs))
-    return call, inspect.iscoroutinefunction(function)
-
-
-def attribute_of(definition: GraphQLField) -> Callable[[Any], Any] | None:
-    """What reads a field that `resolve_of` takes and that is an attribute of the value; None for other fields."""
-    field: Any = definition.extensions.get("strawberry-definition")
-    return attrgetter(field.python_name) if field.base_resolver is None else None
+    return Resolver(call, inspect.iscoroutinefunction(function))
 
 
 Reading = tuple[str, Value, Convert]
@@ -108,8 +120,8 @@ def _call(function: Callable[..., Any], of_parent: bool, of_info: bool, argument
 # ---------------------------------------------------------------- leaf values
 
 
-def leaf_of(type_: GraphQLLeafType) -> Callable[[Any], Any]:
-    """Writes a value of a scalar or an enum, which is not None; raises what graphql-core does."""
+def leaf_of(type_: GraphQLLeafType) -> Leaf:
+    """How a value of a scalar or an enum is written; raises what graphql-core does."""
     write = type_.coerce_output_value
 
     def any_value(value: Any) -> Any:
@@ -126,18 +138,20 @@ def leaf_of(type_: GraphQLLeafType) -> Callable[[Any], Any]:
     if isinstance(type_, GraphQLEnumType):
         kind: Any = getattr(type_, "wrapped_cls", None)
         members = {} if kind is None else {member: write(member) for member in kind}
-        return lambda value: members[value] if type(value) is kind else any_value(value)
+        return Leaf(lambda value: members[value] if type(value) is kind else any_value(value))
     match type_.name:
         case "String" | "ID":
-            return lambda value: value if type(value) is str else any_value(value)
+            return Leaf(any_value, str)
         case "Int":
-            return lambda value: (
-                value if type(value) is int and GRAPHQL_MIN_INT <= value <= GRAPHQL_MAX_INT else any_value(value)
+            return Leaf(
+                lambda value: (
+                    value if type(value) is int and GRAPHQL_MIN_INT <= value <= GRAPHQL_MAX_INT else any_value(value)
+                )
             )
         case "BigInt":
-            return lambda value: value if type(value) is int else any_value(value)
+            return Leaf(any_value, int)
         case "Float":
-            return lambda value: value if type(value) is float and isfinite(value) else any_value(value)
+            return Leaf(lambda value: value if type(value) is float and isfinite(value) else any_value(value))
         case "Boolean":
-            return lambda value: value if value is True or value is False else any_value(value)
-    return any_value
+            return Leaf(any_value, bool)
+    return Leaf(any_value)
