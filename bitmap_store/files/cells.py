@@ -271,13 +271,19 @@ def by_target(
     return rows, found
 
 
-def value_errors(values: Coded, target: Target, hints: Hints) -> dict[int, TagroarError]:
-    """The values, by code, that a tag does not take."""
+def value_errors(
+    values: Coded, target: Target, hints: Hints, listed: Sequence[str] | None = None
+) -> dict[int, TagroarError]:
+    """The values, by code, that a tag does not take. listed: the names of all codes, where they are at hand."""
     errors: dict[int, TagroarError] = {}
     if target.allowed is None and not target.hierarchical:
         return errors
     used = values.used()
-    for code, value in zip(used.tolist(), values.names.take(pa.array(used)).to_pylist(), strict=True):
+    here = used.tolist()
+    texts = values.names.take(pa.array(used)).to_pylist() if listed is None else [listed[code] for code in here]
+    if not target.hierarchical and target.allowed is not None and target.allowed.issuperset(texts):
+        return errors
+    for code, value in zip(here, texts, strict=True):
         if target.hierarchical and not all(value.split("/")):
             errors[code] = Invalid(f"{shown(value)} has an empty level; levels stand between single slashes")
         elif target.allowed is not None and value not in target.allowed:

@@ -93,6 +93,7 @@ class _Reading:
         self._faults = faults
         self.rows = rows.astype(np.uint32)
         self._values = None if values is None else values.take(rows)
+        self._listed = None if values is None else values.names.to_pylist()
         self._expires = None if expires is None else expires[rows]
         self._score = None if score is None else score[rows]
         self._said = {
@@ -111,7 +112,9 @@ class _Reading:
         values = units = None
         if wanted == "value" and self._values is not None:
             values = self._values.take(part)
-            self._faults.merge(rows, values.faults(value_errors(values, target, self._hints)), _prefix(target))
+            self._faults.merge(
+                rows, values.faults(value_errors(values, target, self._hints, self._listed)), _prefix(target)
+            )
         elif wanted in self._said:
             parsed = units_of(self._columns[wanted].take(pa.array(rows)), target)
             self._faults.merge(rows, parsed.faults, _prefix(target))

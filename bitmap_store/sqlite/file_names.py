@@ -27,7 +27,34 @@ CHUNK = 1 << 17
 """Names that one transaction gives ids to."""
 NUMBERS_MAX = 1 << 26
 """User ids that are whole numbers below this are looked up in an array."""
+TICKED_MAX = 1 << 27
+"""Dense ids below this have a byte each while a file is read."""
 _UNMET = -2
+
+
+class Met:
+    """The users that a file names. Low ids are ticked off, which takes a tenth of what a set of each block takes."""
+
+    def __init__(self) -> None:
+        self._ticked = np.zeros(1, np.bool_)
+        self._others = BitMap()
+
+    def add(self, ids: Places) -> None:
+        """Adds dense ids, in any order and each as often as it is named; -1 is nobody."""
+        most = int(ids.max(initial=-1))
+        if most >= TICKED_MAX:
+            self._others |= bitmap_of(np.unique(ids[ids >= TICKED_MAX]))
+            ids = ids[ids < TICKED_MAX]
+            most = TICKED_MAX - 1
+        if most + 2 > len(self._ticked):
+            grown = np.zeros(min(max(most + 2, 2 * len(self._ticked)), TICKED_MAX + 1), np.bool_)
+            grown[: len(self._ticked) - 1] = self._ticked[:-1]
+            self._ticked = grown
+        self._ticked[ids] = True  # the last place takes the -1
+
+    def all(self) -> BitMap:
+        """All of them."""
+        return bitmap_of(np.flatnonzero(self._ticked[:-1])) | self._others
 
 
 class FileNames:
@@ -70,8 +97,8 @@ class FileNames:
             grown = np.full(max(missing, len(self._of_numbers)), _UNMET, np.int64)
             self._of_numbers = np.concatenate([self._of_numbers, grown])
         ids = self._of_numbers.take(numbers)
-        unmet = ids == _UNMET
-        if unmet.any():
+        if ids.min(initial=0) == _UNMET:
+            unmet = ids == _UNMET
             fresh = pa.array(numbers[unmet]).unique()
             self._of_numbers[stored(fresh)] = self.resolve(plain_text(fresh))
             ids = self._of_numbers.take(numbers)

@@ -31,7 +31,7 @@ from bitmap_store.files.table import WideRows
 from bitmap_store.sqlite import cache, jobs
 from bitmap_store.sqlite.database import read_connection
 from bitmap_store.sqlite.definitions import define_tag
-from bitmap_store.sqlite.file_names import FileNames
+from bitmap_store.sqlite.file_names import FileNames, Met
 from bitmap_store.sqlite.imported_tags import ImportedTags, Staged
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.merge import change_of, merged
@@ -83,7 +83,7 @@ class Import:
         self._told = 0.0
         self._moment = micros(writer.clock.now())
         self._cells: dict[str, list[Cells]] = {}
-        self._users = BitMap()
+        self._users = Met()
         self._wide: list[WideRows] = []
         self._spool = Spool(writer.names.directory)
 
@@ -200,7 +200,7 @@ class Import:
             if (ids < 0).any():
                 meant = self._without_refused(meant, ids < 0, names)
             numbered = meant.numbered(ids.astype(np.uint32)).kept(self._spool.kept)
-            self._users |= bitmap_of(np.sort(ids[ids >= 0].astype(np.uint32)))
+            self._users.add(ids)
             if request.kind == "table" and request.mode == "replace":  # a column that says nothing empties its tag
                 for key in block.columns.keys() - {"user"}:
                     self._cells.setdefault(key, [])
@@ -292,7 +292,7 @@ class Import:
             staging.add(outcome.staged.tag, outcome.fragments, outcome.change)
             yield outcome.staged
             self._tell(0.6 + 0.35 * done / total)
-        outcome = tags.everyone(entity.id, self._users)
+        outcome = tags.everyone(entity.id, self._users.all())
         staging.add(outcome.staged.tag, outcome.fragments, outcome.change)
         yield outcome.staged
 
@@ -325,7 +325,7 @@ class Import:
                 created = touched
             else:
                 changed += touched
-        names.link(transaction, self._users)
+        names.link(transaction, self._users.all())
         return self._finish(transaction, changed, created)
 
     def _flip_tag(self, transaction: Transaction, generation: int, part: Staged) -> int:
