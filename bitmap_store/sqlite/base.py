@@ -388,8 +388,8 @@ class TagBase:
 
     def rows(self, wanted: BitMap | None = None) -> Rows:
         """The rows of the wanted users, or of all; not in canonical order."""
-        parts = [value.rows(wanted) for value in self.values.values()]
-        return joined(parts)
+        values = self.values.values()
+        return joined([value.rows(wanted) for value in values if wanted is None or value.users.intersect(wanted)])
 
     def members(self, leaf: Leaf, moment: int) -> BitMap:
         """The users of a leaf; must not be changed."""
