@@ -27,7 +27,7 @@ CHUNK = 1 << 17
 """Names that one transaction gives ids to."""
 NUMBERS_MAX = 1 << 26
 """User ids that are whole numbers below this are looked up in an array."""
-TICKED_MAX = 1 << 27
+TICKED = 1 << 27
 """Dense ids below this have a byte each while a file is read."""
 _UNMET = -2
 
@@ -42,12 +42,12 @@ class Met:
     def add(self, ids: Places) -> None:
         """Adds dense ids, in any order and each as often as it is named; -1 is nobody."""
         most = int(ids.max(initial=-1))
-        if most >= TICKED_MAX:
-            self._others |= bitmap_of(np.unique(ids[ids >= TICKED_MAX]))
-            ids = ids[ids < TICKED_MAX]
-            most = TICKED_MAX - 1
+        if most >= TICKED:
+            self._others |= bitmap_of(np.unique(ids[ids >= TICKED]))
+            ids = ids[ids < TICKED]
+            most = TICKED - 1
         if most + 2 > len(self._ticked):
-            grown = np.zeros(min(max(most + 2, 2 * len(self._ticked)), TICKED_MAX + 1), np.bool_)
+            grown = np.zeros(min(max(most + 2, 2 * len(self._ticked)), TICKED + 1), np.bool_)
             grown[: len(self._ticked) - 1] = self._ticked[:-1]
             self._ticked = grown
         self._ticked[ids] = True  # the last place takes the -1
