@@ -122,6 +122,12 @@ class TagOnProfile:
     memberships: tuple[Membership, ...]
 
     @property
+    def is_common(self) -> bool:
+        """Whether others may have the very same: one membership, without a number, a date or a count of its own."""
+        one, *others = self.memberships
+        return not others and one.units is None and one.count is None
+
+    @property
     def values(self) -> list[str]:
         """The values of a CHOICE, CHOICES or EVENT tag."""
         return [m.value for m in self.memberships if m.value is not None] if self.tag.kind in VALUED_KINDS else []

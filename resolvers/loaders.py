@@ -123,7 +123,7 @@ class Loaders:
         tags, places = selection.tags, selection.places
         if ruled:
             found = [dict(sorted(row.items(), key=lambda item: places[item[0]])) for row in found]
-        return [tuple([TagOnProfile(tags[places[key]], tuple(each)) for key, each in row.items()]) for row in found]
+        return [tuple([_on_profile(tags[places[key]], each) for key, each in row.items()]) for row in found]
 
     def _rule_values(self, tag: Tag, reading: Reading) -> Iterable[tuple[str | None, Plan]]:
         if tag.kind is TagKind.FLAG:
@@ -144,6 +144,25 @@ class Loaders:
             return [row[0] for row in await self._store.contains([plan], [user for _, user in group])]
 
         return await by_group(keys, lambda key: key[0], load)
+
+
+_COMMON: dict[int, TagOnProfile] = {}  # by the identity of the membership, which is its own while it is kept here
+COMMON_KEPT = 16_384
+"""Memberships of which it is remembered what they are on a profile; most users of a value share one."""
+
+
+def _on_profile(tag: Tag, memberships: list[Membership]) -> TagOnProfile:
+    """What a profile has of a tag; the same object for all users who share a membership."""
+    first = memberships[0]
+    known = _COMMON.get(id(first))
+    if known is not None and known.memberships[0] is first and known.tag is tag and len(memberships) == 1:
+        return known
+    found = TagOnProfile(tag, tuple(memberships))
+    if found.is_common:
+        if len(_COMMON) >= COMMON_KEPT:
+            _COMMON.clear()
+        _COMMON[id(first)] = found
+    return found
 
 
 async def by_group(

@@ -18,9 +18,13 @@ from graphql import (
 )
 from graphql.pyutils import gather_with_cancel, inspect, is_iterable
 
+from resolvers.answers import TagOnProfile
 from resolvers.context import Context
 from schema.coercion import Coerced
 from schema.resolving import Leaf, Resolve, Resolver
+
+REMEMBERED = 8_192
+"""Values of which a selection remembers what became of them; of each some hundred bytes."""
 
 Path = tuple[Any, str | int] | None
 """Where a value stands in the answer: its key, after the path of what it stands in."""
@@ -147,6 +151,46 @@ def _keys(path: Path) -> list[str | int]:
         path, key = path
         found.append(key)
     return found[::-1]
+
+
+def completed_at_once(
+    fields: list[tuple[str, Complete, bool]], null: str | None, check: Callable[[Any], None]
+) -> Complete:
+    """An object of which nothing has to be awaited. check: raises for a value that is not of the type."""
+    known: set[type] = set()  # whether a value is of the type is told by its class
+    plain = [(key, field) for key, field, _ in fields]
+
+    def completed(value: Any, run: Run, path: Path) -> Any:
+        if value is None:
+            return nothing(null)
+        if type(value) not in known:
+            check(value)
+            known.add(type(value))
+        return {key: field(value, run, path) for key, field in plain}
+
+    return completed
+
+
+def remembered(completed: Complete) -> Complete:
+    """What became of the last few thousand values that many users share is given again.
+
+    For what depends on the value alone, and where nothing was wrong with it.
+    """
+    kept: dict[int, tuple[TagOnProfile, Any]] = {}  # by identity, which is theirs as long as they are kept here
+
+    def complete(value: Any, run: Run, path: Path) -> Any:
+        known = kept.get(id(value))
+        if known is not None and known[0] is value:
+            return known[1]
+        errors = len(run.errors)
+        done = completed(value, run, path)
+        if type(value) is TagOnProfile and value.is_common and len(run.errors) == errors:
+            if len(kept) >= REMEMBERED:
+                kept.clear()
+            kept[id(value)] = value, done
+        return done
+
+    return complete
 
 
 def synchronous(key: str, resolver: Resolver, complete: Complete, fail: Fail) -> Complete:

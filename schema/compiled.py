@@ -122,6 +122,7 @@ class _Compiler:
         }
         self._conditions = conditions
         self._needs = needs
+        self._plain: set[Complete] = set()  # what depends on nothing but the value
         self.fields_left = fields_left
 
     def root(self, operation: OperationDefinitionNode) -> Complete:
@@ -197,14 +198,20 @@ class _Compiler:
         bare: Any = definition.type.of_type if isinstance(definition.type, GraphQLNonNull) else definition.type
         if is_leaf_type(bare) and not resolver.is_asynchronous:
             null = closures.null_message(where) if bare is not definition.type else None
-            return closures.plain(key, resolver, leaf_of(bare), null, closures.failing(definition.type, nodes)), False
+            field = closures.plain(key, resolver, leaf_of(bare), null, closures.failing(definition.type, nodes))
+            if resolver.attribute is not None:
+                self._plain.add(field)
+            return field, False
         complete, awaits = self._completion(definition.type, nodes, where, level + 1)
         fail = closures.failing(definition.type, nodes)
         if resolver.is_asynchronous:
             return closures.asynchronous(key, resolver.call, complete, fail), True
         if awaits:
             return closures.awaiting(key, resolver.call, complete, fail), True
-        return closures.synchronous(key, resolver, complete, fail), False
+        field = closures.synchronous(key, resolver, complete, fail)
+        if resolver.attribute is not None and complete in self._plain:
+            self._plain.add(field)
+        return field, False
 
     def _completion(
         self, type_: GraphQLOutputType, nodes: list[FieldNode], where: str, level: int
@@ -251,7 +258,11 @@ class _Compiler:
             return closures.awaited_items(found, waiting, fail, run, path) if waiting else found
 
         bare: Any = type_.of_type if isinstance(type_, GraphQLNonNull) else type_
-        return (closures.leaves(leaf_of(bare), completed), False) if is_leaf_type(bare) else (completed, awaits)
+        if not is_leaf_type(bare):
+            return completed, awaits
+        leaves = closures.leaves(leaf_of(bare), completed)
+        self._plain.add(leaves)
+        return leaves, False
 
     def _object(
         self, type_: GraphQLObjectType, nodes: list[FieldNode], level: int, null: str | None
@@ -270,17 +281,12 @@ class _Compiler:
 
         if awaits:
             return completed, True
-        plain = [(key, field) for key, field, _ in fields]
-
-        def completed_at_once(value: Any, run: Run, path: Path) -> Any:
-            if value is None:
-                return closures.nothing(null)
-            if type(value) not in known:
-                closures.check_type(value, type_, nodes)
-                known.add(type(value))
-            return {key: field(value, run, path) for key, field in plain}
-
-        return completed_at_once, False
+        at_once = closures.completed_at_once(fields, null, lambda value: closures.check_type(value, type_, nodes))
+        if self._plain.issuperset(field for _, field, _ in fields):
+            if type_.name == "TagOnProfile":
+                at_once = closures.remembered(at_once)
+            self._plain.add(at_once)
+        return at_once, False
 
     def _selection(self, type_: GraphQLObjectType, nodes: list[FieldNode], level: int) -> tuple[Complete, bool]:
         selections = [node.selection_set for node in nodes if node.selection_set]

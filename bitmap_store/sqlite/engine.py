@@ -66,6 +66,8 @@ from bitmap_store.values import (
 STREAM_BLOCK = 1 << 17
 BREAKDOWN_LONG = 64
 """From so many keys on a breakdown is shared among threads."""
+ENDS_KEPT = 1_000
+"""Sets of tags of which it is remembered until when none of their memberships ends."""
 POLL_SECONDS = 0.1
 T = TypeVar("T")
 
@@ -92,6 +94,7 @@ class SqliteStore:
         )
         self._user_tags = UserTags(self._memberships)
         self._lanes = Lanes()
+        self._ends: dict[frozenset[int], tuple[int, int, int]] = {}
         self._names = Names(settings.directory)
         self._data_version = -1
         self._known_sources: tuple[int, dict[int, str]] = (-2, {})
@@ -201,10 +204,16 @@ class SqliteStore:
 
         Asked of a view that is not `clocked`. Not later than the first end of any membership of the tags.
         """
-        wanted = {tag for plan in plans for tag in tags_of(plan.node, plan.reading)}
+        wanted = frozenset(tag for plan in plans for tag in tags_of(plan.node, plan.reading)).union(tags)
         moment = micros(view.moment)
-        ends = (self._memberships.next_end(tag, view.version, moment) for tag in wanted.union(tags))
-        return min(ends, default=NEVER)
+        version, since, until = self._ends.get(wanted, (-1, 0, 0))
+        if version != view.version or not since <= moment < until:
+            ends = (self._memberships.next_end(tag, view.version, moment) for tag in wanted)
+            until = min(ends, default=NEVER)
+            if len(self._ends) >= ENDS_KEPT:
+                self._ends.clear()
+            self._ends[wanted] = view.version, moment, until
+        return until
 
     def check_id_kind(self, entity: str, id_kind: str, *, argument: str | None = None) -> None:
         """NOT_FOUND for a kind of identifier that nobody of the entity has."""
