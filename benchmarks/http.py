@@ -28,7 +28,7 @@ PROFILE = """query Profile($by: ProfileBy!) {
 }"""
 ROUNDS, SECONDS, CONNECTIONS = 5, 1.0, 8
 DIFFERENT = 60_000
-LISTED = 50
+LISTED, FIFTIES = 50, 4_000
 SMALL = 100_000
 """Up to so many users the rate of requests is promised, above it the time beside the engine's."""
 
@@ -127,12 +127,10 @@ class Bodies:
         self.size = self._kind("size", (body(SIZE, where=where_of(each)) for each in different))
         self.text = self._kind("text", (body(SIZE, where={"text": render(each)}) for each in reversed(different)))
         self.same = self._kind("same", (body(SIZE, where=where_of(each)) for each in different[:1]))
+        fifties = random.Random(6)
         self.fifty = self._kind(
             "fifty",
-            (
-                body(SIZES, where=[where_of(each) for each in listed[start : start + LISTED]])
-                for start in range(0, len(listed), LISTED)
-            ),
+            (body(SIZES, where=[where_of(each) for each in fifties.sample(listed, LISTED)]) for _ in range(FIFTIES)),
         )
         users = random.Random(4).choices(range(world.users), k=20_000)
         self.profile = self._kind("profile", (body(PROFILE, by={"userId": str(user)}) for user in users))

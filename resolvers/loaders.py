@@ -169,6 +169,8 @@ async def by_group(
     keys: Sequence[K], group_of: Callable[[K], G], load: Callable[[G, list[K]], Awaitable[Sequence[V]]]
 ) -> list[V]:
     """The answers for `keys`, in order, loaded with one call for each group of them."""
+    if len(keys) == 1:
+        return list(await load(group_of(keys[0]), list(keys)))
     places: dict[G, list[int]] = {}
     for i, key in enumerate(keys):
         places.setdefault(group_of(key), []).append(i)
