@@ -70,20 +70,17 @@ class SectionsWriter:
         descriptor = np.lib.format.dtype_to_descr(array.dtype)
         self._arrays[name] = (descriptor, self.put(array), len(array))  # type: ignore[assignment]
 
-    def stream(self, name: str, dtype: np.dtype[Any], parts: Iterable[Array]) -> NDArray[np.uint32]:
-        """Writes an array that is found by name, part by part, before all else; a checksum of each part.
+    def stream(self, name: str, dtype: np.dtype[Any], parts: Iterable[Array]) -> None:
+        """Writes an array that is found by name, part by part, before all else.
 
-        That of the file does not cover it, so that it may be verified as it is read.
+        The checksum of the file does not cover it, as it would have to be read as a whole: who reads it verifies it.
         """
-        count, checksums = 0, []
+        count = 0
         for part in parts:
-            self._checksum = 0
             self._write(part.view(np.uint8).data)
-            checksums.append(self._checksum)
             count += len(part)
         self._arrays[name] = (dtype.str, 0, count)
         self._checksum, self._checked_from = 0, self._at
-        return np.array(checksums, np.uint32)
 
     def finish(self, meta: dict[str, object]) -> None:
         """Ends the file and gives it its name."""

@@ -4,12 +4,10 @@ What bitmaps answer value by value is answered here user by user: profiles, and 
 A row is what the bases said whose stamps it names; a tag whose base has moved on is not asked here.
 """
 
-import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +17,13 @@ from pyroaring import BitMap
 
 from bitmap_store.bitmaps import ids_of
 from bitmap_store.croaring import ids_among, ranks_of
+from bitmap_store.slices import stable_hash
 from bitmap_store.sqlite.base import TagBase
 from bitmap_store.sqlite.sections import Sections, SectionsWriter, Unusable
 from bitmap_store.stopping import Stop
 
 BLOCK_BITS = 16
 """Users are worked on in blocks: so many bits of an id and a code fit one number of 32 bits, which sorts fastest."""
-CHECKED_BITS = 7
-"""The codes of so many bits of users have a checksum: some 20 KB, which take microseconds when they are first read."""
 THIN = 32
 """Values with fewer members than this a block are sorted all at once, not block by block."""
 THREADS = 2
@@ -51,8 +48,10 @@ def write_rows(path: Path, bases: Mapping[int, TagBase]) -> None:
         sets.extend(found)
     blocks = _Blocks(sets)
     counts: list[NDArray[np.integer[Any]]] = []
+    sums: list[NDArray[np.uint32]] = []
     with SectionsWriter(path) as file:
-        file.name("checksums", file.stream("codes", blocks.code_type, _codes(blocks, counts)))
+        file.stream("codes", blocks.code_type, _codes(blocks, counts, sums))
+        file.name("sums", np.concatenate([*sums, np.zeros(0, np.uint32)]))
         offsets = np.zeros(sum(map(len, counts)) + 1, np.int64)
         np.cumsum(np.concatenate([*counts, np.zeros(0, np.int64)]), out=offsets[1:])
         file.name("offsets", offsets)
@@ -62,23 +61,44 @@ def write_rows(path: Path, bases: Mapping[int, TagBase]) -> None:
         file.finish({})
 
 
-def _codes(blocks: "_Blocks", counts: list[NDArray[np.integer[Any]]]) -> Iterator[NDArray[Any]]:
-    """The codes of each block in turn, in parts that have a checksum each; how many each user has goes to `counts`."""
+def _codes(
+    blocks: "_Blocks", counts: list[NDArray[np.integer[Any]]], sums: list[NDArray[np.uint32]]
+) -> Iterator[NDArray[Any]]:
+    """The codes of each block in turn; how many each user has, and what they sum up to, is added to the lists."""
 
-    def parts(codes: NDArray[Any], sizes: NDArray[np.integer[Any]]) -> Iterator[NDArray[Any]]:
+    def worked_out(block: int) -> tuple[NDArray[Any], NDArray[np.integer[Any]], NDArray[np.uint32]]:
+        codes, sizes = blocks.rows(block)
+        return codes, sizes, _sums(marks[codes], sizes)
+
+    def noted(codes: NDArray[Any], sizes: NDArray[np.integer[Any]], found: NDArray[np.uint32]) -> NDArray[Any]:
         counts.append(sizes)
-        ends = np.cumsum(sizes.reshape(-1, 1 << CHECKED_BITS).sum(axis=1)).tolist()
-        for start, end in pairwise([0, *ends]):
-            yield codes[start:end]
+        sums.append(found)
+        return codes
 
+    marks = _marks(len(blocks.sets))
     with ThreadPoolExecutor(THREADS) as pool:
-        ahead: deque[Future[tuple[NDArray[Any], NDArray[np.integer[Any]]]]] = deque()
+        ahead: deque[Future[tuple[NDArray[Any], NDArray[np.integer[Any]], NDArray[np.uint32]]]] = deque()
         for block in blocks.present.tolist():
-            ahead.append(pool.submit(blocks.rows, block))
+            ahead.append(pool.submit(worked_out, block))
             if len(ahead) > THREADS:
-                yield from parts(*ahead.popleft().result())
+                yield noted(*ahead.popleft().result())
         for following in ahead:
-            yield from parts(*following.result())
+            yield noted(*following.result())
+
+
+def _marks(codes: int) -> NDArray[np.uint32]:
+    """A number for each code that has nothing to do with it, of which the checksum of a user's codes is the sum."""
+    return stable_hash(np.arange(codes, dtype=np.uint32), "rows").astype(np.uint32)
+
+
+def _sums(marks: NDArray[np.uint32], sizes: NDArray[np.integer[Any]]) -> NDArray[np.uint32]:
+    """The sums, modulo 2^32, of as many marks as each user has."""
+    found = np.zeros(len(sizes), np.uint32)
+    some = np.flatnonzero(sizes)
+    if len(some):
+        starts = np.cumsum(sizes) - sizes
+        found[some] = np.add.reduceat(marks, starts[some], dtype=np.uint32)
+    return found
 
 
 class _Blocks:
@@ -90,8 +110,8 @@ class _Blocks:
         self.code_type: np.dtype[Any] = np.dtype("<u4" if wide else "<u2")
         self._key_type: np.dtype[Any] = np.dtype("<u8" if wide else "<u4")
         self._code_bits = 32 if wide else 16
+        self.sets = sets
         self._dense = [code for code, members in enumerate(sets) if len(members) >= THIN * count]
-        self._sets = sets
         ends = (np.arange(count, dtype=np.int64) + 1 << BLOCK_BITS) - 1
         self._ranks = np.zeros((len(self._dense), count + 1), np.int64)
         for place, code in enumerate(self._dense):
@@ -118,7 +138,7 @@ class _Blocks:
         inside = BitMap(range(block << BLOCK_BITS, (block + 1) << BLOCK_BITS))
         address = ids.ctypes.data
         for place in np.flatnonzero(sizes).tolist():
-            ids_among(self._sets[self._dense[place]], inside, address + 4 * int(starts[place]))
+            ids_among(self.sets[self._dense[place]], inside, address + 4 * int(starts[place]))
         ids[dense:] = thin >> np.uint64(32)
         bits = self._key_type.type(self._code_bits)
         keys = ids.astype(self._key_type, copy=False)
@@ -149,16 +169,16 @@ class UserRows:
     """The rows in a file."""
 
     def __init__(self, path: Path) -> None:
-        """Raises Unusable. The codes are verified part by part, when they are first read."""
+        """Raises Unusable. The codes are verified user by user, whenever they are read."""
         file = Sections(path)
         self.path = path
         self._codes = file.named("codes")
-        self._checksums = file.named("checksums")
-        self._verified = np.zeros(len(self._checksums), np.bool_)
+        if "sums" not in file:
+            raise Unusable(f"{path.name} is of an earlier form")
+        self._sums = file.named("sums")
         self._offsets = file.named("offsets")
-        if len(self._offsets) != (len(self._checksums) << CHECKED_BITS) + 1:
-            raise Unusable(f"{path.name} has other parts than are read here")
         self.values: NDArray[np.int32] = file.named("values")
+        self._marks = _marks(len(self.values))
         self.tags = {
             int(row["tag"]): Codes(*(int(row[name]) for name in ("stamp", "first", "codes", "members")))
             for row in file.named("tags")
@@ -178,27 +198,20 @@ class UserRows:
         if not everyone:
             blocks, users = blocks[inside], users[inside]
         rows = (blocks << BLOCK_BITS) + (users & ((1 << BLOCK_BITS) - 1))
-        self._verify(rows >> CHECKED_BITS)
         starts = self._offsets[rows]
         sizes = self._offsets[rows + 1] - starts
         places = np.repeat(starts - (np.cumsum(sizes) - sizes), sizes)
         places += np.arange(len(places))
         codes = self._codes[places]
+        if len(codes) and (
+            int(codes.max()) >= len(self._marks) or (_sums(self._marks[codes], sizes) != self._sums[rows]).any()
+        ):
+            raise Unusable(f"{self.path.name} does not match its checksums")
         if everyone:
             return codes, sizes
         counts = np.zeros(len(inside), np.int64)
         counts[inside] = sizes
         return codes, counts
-
-    def _verify(self, parts: NDArray[np.int64]) -> None:
-        """Sees to it that parts are as they were written."""
-        if self._verified[parts].all():
-            return
-        for part in np.unique(parts[~self._verified[parts]]).tolist():
-            start, end = self._offsets[[part << CHECKED_BITS, part + 1 << CHECKED_BITS]].tolist()
-            if zlib.crc32(self._codes[start:end].data) != self._checksums[part]:
-                raise Unusable(f"{self.path.name} does not match its checksum")
-            self._verified[part] = True
 
     def count(self, users: NDArray[np.uint32], stop: Stop) -> NDArray[np.integer[Any]]:
         """How many of ascending users have each code. O(their memberships), on several threads. Raises Unusable."""
