@@ -32,6 +32,8 @@ from web.settings import Settings
 
 DEMO_VARIABLE = "TAGROAR_DEMO"
 SHUTDOWN_SECONDS = 5
+SWITCH_SECONDS = 5e-4
+"""So long a thread of an export or a portrait keeps the event loop from the interpreter; 5 ms is what Python has."""
 EXIT_CODES = {"DONE": 0, "FAILED": 1, "CANCELLED": 130}
 
 cli = typer.Typer(
@@ -67,6 +69,7 @@ def open_service(config: Settings, store: Store, *, demo: bool) -> Service:
 
 def application() -> Starlette:
     """The application as the environment asks for it; what each serving process calls."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     config = Settings()
     demo = os.environ.get(DEMO_VARIABLE) == "1"
     return create_app(lambda: open_service(config, open_store(config), demo=demo), demo=demo)
