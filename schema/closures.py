@@ -153,24 +153,6 @@ def _keys(path: Path) -> list[str | int]:
     return found[::-1]
 
 
-def completed_at_once(
-    fields: list[tuple[str, Complete, bool]], null: str | None, check: Callable[[Any], None]
-) -> Complete:
-    """An object of which nothing has to be awaited. check: raises for a value that is not of the type."""
-    known: set[type] = set()  # whether a value is of the type is told by its class
-    plain = [(key, field) for key, field, _ in fields]
-
-    def completed(value: Any, run: Run, path: Path) -> Any:
-        if value is None:
-            return nothing(null)
-        if type(value) not in known:
-            check(value)
-            known.add(type(value))
-        return {key: field(value, run, path) for key, field in plain}
-
-    return completed
-
-
 def remembered(completed: Complete) -> Complete:
     """What became of the last few thousand values that many users share is given again.
 

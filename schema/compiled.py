@@ -270,6 +270,7 @@ class _Compiler:
         known: set[type] = set()  # whether a value is of the type is told by its class
         fields = self._fields(type_, [node.selection_set for node in nodes if node.selection_set], level)
         selected, awaits = closures.selected(fields)
+        is_plain = self._plain.issuperset(field for _, field, _ in fields)
 
         def completed(value: Any, run: Run, path: Path) -> Any:
             if value is None:
@@ -279,14 +280,10 @@ class _Compiler:
                 known.add(type(value))
             return selected(value, run, path)
 
-        if awaits:
-            return completed, True
-        at_once = closures.completed_at_once(fields, null, lambda value: closures.check_type(value, type_, nodes))
-        if self._plain.issuperset(field for _, field, _ in fields):
-            if type_.name == "TagOnProfile":
-                at_once = closures.remembered(at_once)
-            self._plain.add(at_once)
-        return at_once, False
+        found = closures.remembered(completed) if is_plain and type_.name == "TagOnProfile" else completed
+        if is_plain:
+            self._plain.add(found)
+        return found, awaits
 
     def _selection(self, type_: GraphQLObjectType, nodes: list[FieldNode], level: int) -> tuple[Complete, bool]:
         selections = [node.selection_set for node in nodes if node.selection_set]
