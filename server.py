@@ -1,6 +1,7 @@
 """Tagroar from the command line: serving, the demo, bulk in and out, tokens. Composition only."""
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -19,6 +20,7 @@ from starlette.applications import Starlette
 from bitmap_store import ImportRequest, Store, schema_of, tags_suggested
 from bitmap_store.errors import Invalid, TagroarError
 from bitmap_store.files.writers import write
+from bitmap_store.no_pandas import keep_pandas_out
 from bitmap_store.values import Job, JobState
 from demo.completejourney import CLOCK
 from demo.load import MARK, is_loaded, load
@@ -70,9 +72,17 @@ def open_service(config: Settings, store: Store, *, demo: bool) -> Service:
 def application() -> Starlette:
     """The application as the environment asks for it; what each serving process calls."""
     sys.setswitchinterval(SWITCH_SECONDS)
+    keep_pandas_out()
     config = Settings()
     demo = os.environ.get(DEMO_VARIABLE) == "1"
-    return create_app(lambda: open_service(config, open_store(config), demo=demo), demo=demo)
+
+    def opened() -> Service:
+        service = open_service(config, open_store(config), demo=demo)
+        gc.collect()
+        gc.freeze()  # modules and definitions stay; to look through them again and again takes 150 ms each time
+        return service
+
+    return create_app(opened, demo=demo)
 
 
 def open_store(config: Settings, start: datetime | None = None) -> Store:

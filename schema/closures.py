@@ -17,6 +17,7 @@ from graphql import (
     located_error,
 )
 from graphql.pyutils import gather_with_cancel, inspect, is_iterable
+from orjson import Fragment, dumps
 
 from resolvers.answers import TagOnProfile
 from resolvers.context import Context
@@ -154,7 +155,7 @@ def _keys(path: Path) -> list[str | int]:
 
 
 def remembered(completed: Complete) -> Complete:
-    """What became of the last few thousand values that many users share is given again.
+    """What became of the last few thousand values that many users share is given again, encoded.
 
     For what depends on the value alone, and where nothing was wrong with it.
     """
@@ -169,6 +170,7 @@ def remembered(completed: Complete) -> Complete:
         if type(value) is TagOnProfile and value.is_common and len(run.errors) == errors:
             if len(kept) >= REMEMBERED:
                 kept.clear()
+            done = Fragment(dumps(done))
             kept[id(value)] = value, done
         return done
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from graphql import OperationType
 from hypothesis import HealthCheck, Phase, event, given, settings
@@ -87,7 +88,8 @@ Runs = Callable[[Prepared, dict[str, Any], Context], Awaitable[Any]]
 
 
 async def _compiled(prepared: Prepared, variables: dict[str, Any], context: Context) -> Any:
-    return None if prepared.compiled is None else await prepared.compiled.run(variables, context)
+    answer = None if prepared.compiled is None else await prepared.compiled.run(variables, context)
+    return None if answer is None else orjson.loads(orjson.dumps(answer))  # some of it is encoded already
 
 
 def answers(api: Api, prepared: Prepared, variables: dict[str, Any], viewer: Viewer, broken: str | None) -> list[Any]:

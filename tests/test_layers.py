@@ -13,7 +13,7 @@ MAY_IMPORT = {
     "bitmap_store": {"ours": set(), "others": {"aiosqlite", "alembic", "numpy", "orjson", "pyarrow", "pyroaring",
                                                "sqlalchemy", "sqlmodel"}},
     "resolvers": {"ours": {"bitmap_store"}, "others": {"numpy"}},
-    "schema": {"ours": {"bitmap_store", "resolvers"}, "others": {"graphql", "strawberry"}},
+    "schema": {"ours": {"bitmap_store", "resolvers"}, "others": {"graphql", "orjson", "strawberry"}},
     "web": {"ours": {"bitmap_store", "resolvers", "schema"},
             "others": {"graphql", "orjson", "pyarrow", "pydantic", "pydantic_settings", "starlette", "strawberry"}},
     "demo": {"ours": {"bitmap_store"}, "others": {"numpy", "pyarrow", "pydantic"}},

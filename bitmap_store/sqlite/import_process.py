@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from bitmap_store.clock import Clock
 from bitmap_store.errors import TagroarError
+from bitmap_store.no_pandas import keep_pandas_out
 from bitmap_store.sqlite import cache, jobs
 from bitmap_store.sqlite.database import read_connection, write_engine
 from bitmap_store.sqlite.definitions import load_catalog
@@ -29,6 +30,7 @@ NICENESS = 10
 
 def main(settings: dict[str, str | int]) -> None:
     """Runs the job that the settings name."""
+    keep_pandas_out()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's interrupt is for the parent, which ends us in order
     os.nice(NICENESS)
     directory, job = Path(str(settings["directory"])), str(settings["job"])

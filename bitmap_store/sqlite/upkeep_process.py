@@ -10,6 +10,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from bitmap_store.clock import Clock
+from bitmap_store.no_pandas import keep_pandas_out
 from bitmap_store.sqlite import cache
 from bitmap_store.sqlite.database import read_connection, write_engine
 from bitmap_store.sqlite.definitions import load_catalog
@@ -24,6 +25,7 @@ NICENESS = 10
 
 def main(settings: dict[str, str | int | float]) -> None:
     """Does what is due in the store that the settings name; nothing while other bulk work goes on."""
+    keep_pandas_out()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's interrupt is for the parent, which ends us in order
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     os.nice(NICENESS)
