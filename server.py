@@ -31,6 +31,7 @@ from web.app import create_app
 from web.graphql import context_of
 from web.service import Service
 from web.settings import Settings
+from web.workers import CAN_FORK, serve_forked
 
 DEMO_VARIABLE = "TAGROAR_DEMO"
 SHUTDOWN_SECONDS = 5
@@ -93,19 +94,22 @@ def open_store(config: Settings, start: datetime | None = None) -> Store:
 
 def run_server(config: Settings) -> None:
     """Serves until it is told to stop, then finishes what is under way."""
-    uvicorn.run(
-        "server:application",
-        factory=True,
-        host=config.host,
-        port=config.port,
-        workers=config.workers if config.workers > 1 else None,
-        http="httptools",
-        loop="auto",
-        ws="websockets-sansio",
-        ws_max_size=256 << 10,
-        log_level="warning",
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-    )
+    options: dict[str, Any] = {
+        "factory": True,
+        "host": config.host,
+        "port": config.port,
+        "workers": config.workers,
+        "http": "httptools",
+        "loop": "auto",
+        "ws": "websockets-sansio",
+        "ws_max_size": 256 << 10,
+        "log_level": "warning",
+        "timeout_graceful_shutdown": SHUTDOWN_SECONDS,
+    }
+    if config.workers > 1 and CAN_FORK:
+        serve_forked(uvicorn.Config("server:application", **options))
+    else:
+        uvicorn.run("server:application", **options)
 
 
 def with_store(
