@@ -47,8 +47,17 @@ def until(found: Callable[[], bool]) -> None:
 
 
 def children(process: int) -> set[int]:
-    """The child processes of a process."""
-    return {int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()}
+    """The child processes of a process that have not ended, whether or not it has noticed."""
+    found = {int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()}
+    return {child for child in found if is_running(child)}
+
+
+def is_running(process: int) -> bool:
+    """Whether a process has not ended."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
 
 
 def kilobytes(process: int) -> dict[str, int]:
