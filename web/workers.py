@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 from multiprocessing.context import ForkProcess
 from threading import Thread
@@ -21,6 +22,9 @@ CAN_FORK = sys.platform == "linux"
 
 CANNOT_START = 3
 """The status with which uvicorn ends where the application cannot start."""
+
+PAUSE_SECONDS = 0.5
+"""Before another process takes the place of one that ended, so that one that always ends does not keep a core busy."""
 
 WATCHED = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGCHLD} if CAN_FORK else ())
 log = logging.getLogger("tagroar")
@@ -47,6 +51,7 @@ def serve_forked(config: uvicorn.Config) -> None:
                     if process.exitcode == CANNOT_START:
                         sys.exit(CANNOT_START)
                     log.warning("serving process %d ended with %s; another starts", process.pid, process.exitcode)
+                    time.sleep(PAUSE_SECONDS)
                     serving[place] = _started(config, listening)
     finally:
         listening.close()
