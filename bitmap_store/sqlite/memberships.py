@@ -443,20 +443,14 @@ class Memberships:
         if len(standing.entries) > 2 * self._tail_max:
             standing = self._sealed(tag, standing)
         entries = standing.entries
-        tail = [entry.change for entry in reversed(entries) if entry.version > standing.sealed]
         newest = (entries[-1].version if entries else standing.sealed) <= version
-        if len(users) > FEW_USERS or not newest or standing.flips or None in tail:
+        found = (
+            _in_tail(standing.between(standing.sealed, version), users) if newest and len(users) <= FEW_USERS else None
+        )
+        if found is None:
             standing, layers = self._at(tag, version)
             return *rows_in(layers, users), standing
-        parts: list[Rows] = []
-        left = BitMap()
-        for user in users:
-            for change in tail:
-                if change is not None and change.after is not None and user in change.touched:
-                    parts.append(change.after.of_few(BitMap([user])))
-                    break
-            else:
-                left.add(user)
+        parts, left = found
         if left and standing.layers:
             older, left = rows_in(reversed(standing.layers), left)
             parts += older
@@ -474,6 +468,25 @@ class Memberships:
     def overlaid(self, tag: int, version: int) -> BitMap:
         """The users whose rows of a tag are not in its base as they are at a version."""
         return covered(self._at(tag, version)[1])
+
+
+def _in_tail(tail: Sequence[LogEntry], users: BitMap) -> tuple[list[Rows], BitMap] | None:
+    """The rows of users whom these entries touch, as the last of them has them, and the other users; None where what
+    an entry says is not in hand."""
+    parts: list[Rows] = []
+    left = BitMap()
+    for user in users:
+        for entry in reversed(tail):
+            change = entry.change
+            if change is None or change.after is None:
+                if not entry.in_base:
+                    return None
+            elif user in change.touched:
+                parts.append(change.after.of_few(BitMap([user])))
+                break
+        else:
+            left.add(user)
+    return parts, left
 
 
 def _with(layers: Sequence[Layer], leaf: Leaf, users: BitMap, moment: int, stamp: int, until: int) -> KnownLeaf:

@@ -458,9 +458,10 @@ class Transaction:
             except Invalid as error:
                 error.argument = f"input.{i}.user"
                 raise
-        named = users_of(batch.operations)
-        made = users_of(operation for operation in batch.operations if not isinstance(operation, Remove))
-        return self.known(entity, named, batch.id_kind) | self.users(entity, made, batch.id_kind)
+        found = self.known(entity, users_of(batch.operations), batch.id_kind)
+        made = [operation for operation in batch.operations if not isinstance(operation, Remove)]
+        missing = users_of(operation for operation in made if operation.user not in found)
+        return found | self.users(entity, missing, batch.id_kind) if missing else found
 
     def _editors(self, entity: EntityKind, batch: Batch, dense: dict[str, int]) -> dict[str, TagEditor]:
         """An editor for each tag that the batch names, holding the rows of the users it touches there."""
