@@ -104,6 +104,7 @@ def run_server(config: Settings) -> None:
         "ws": "websockets-sansio",
         "ws_max_size": 256 << 10,
         "log_level": "warning",
+        "access_log": False,
         "timeout_graceful_shutdown": SHUTDOWN_SECONDS,
     }
     if config.workers > 1 and CAN_FORK:
