@@ -437,16 +437,12 @@ class Memberships:
         return found
 
     def _few(self, tag: int, version: int, users: BitMap) -> tuple[list[Rows], BitMap, Standing]:
-        """The rows of users that were written since the base, and the users who were not. For a writer, who asks
-        for few users of the newest version, each entry of the tail costs a look."""
+        """The rows of users that were written since the base, and the users who were not. For few users, as a writer
+        asks for, no layer is made of what was written last."""
         standing = self._standing(tag)
         if len(standing.entries) > 2 * self._tail_max:
             standing = self._sealed(tag, standing)
-        entries = standing.entries
-        newest = (entries[-1].version if entries else standing.sealed) <= version
-        found = (
-            _in_tail(standing.between(standing.sealed, version), users) if newest and len(users) <= FEW_USERS else None
-        )
+        found = standing.later_rows(version, users) if len(users) <= FEW_USERS else None
         if found is None:
             standing, layers = self._at(tag, version)
             return *rows_in(layers, users), standing
@@ -468,25 +464,6 @@ class Memberships:
     def overlaid(self, tag: int, version: int) -> BitMap:
         """The users whose rows of a tag are not in its base as they are at a version."""
         return covered(self._at(tag, version)[1])
-
-
-def _in_tail(tail: Sequence[LogEntry], users: BitMap) -> tuple[list[Rows], BitMap] | None:
-    """The rows of users whom these entries touch, as the last of them has them, and the other users; None where what
-    an entry says is not in hand."""
-    parts: list[Rows] = []
-    left = BitMap()
-    for user in users:
-        for entry in reversed(tail):
-            change = entry.change
-            if change is None or change.after is None:
-                if not entry.in_base:
-                    return None
-            elif user in change.touched:
-                parts.append(change.after.of_few(BitMap([user])))
-                break
-        else:
-            left.add(user)
-    return parts, left
 
 
 def _with(layers: Sequence[Layer], leaf: Leaf, users: BitMap, moment: int, stamp: int, until: int) -> KnownLeaf:
