@@ -129,7 +129,7 @@ class Endpoint:
         if prepared.kind is OperationType.MUTATION and scope["method"] == "GET":
             raise _Failed(Invalid("mutations are sent by POST"), 405, [(b"allow", b"POST")])
         store, watched = service.store, None
-        if key is not None and service.answers.is_wanted(key) and prepared.lasting:
+        if key is not None and prepared.lasting and service.answers.is_wanted(key):
             store, watched = Watched.over(service.store)
         answer = await prepared.run(asking.variables, Context(store, viewer, batching, service.limits, view))
         if key is not None and watched is not None and "errors" not in answer:

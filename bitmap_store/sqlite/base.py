@@ -382,7 +382,7 @@ class TagBase:
         self.numbers = numbers
         self.private_bytes = private_bytes
         self.exclusive = exclusive
-        self._every: tuple[ValueBase, ...] | None = None
+        self._members: tuple[tuple[ValueBase, BitMap], ...] | None = None
 
     @classmethod
     def of_fragments(cls, version: int, fragments: Iterable[Fragment], stamp: int = 0) -> "TagBase":
@@ -398,13 +398,15 @@ class TagBase:
 
     def rows(self, wanted: BitMap | None = None) -> Rows:
         """The rows of the wanted users, or of all; not in canonical order."""
-        if self._every is None:
-            self._every = tuple(self.values.values())
-        if wanted is not None and len(wanted) <= FEW:
-            users = list(wanted)
-            members = [(value, user) for value in self._every for user in users if user in value.users]
-            return Rows.from_tuples([row for value, user in members for row in value.rows_at(user)])
-        return joined([value.rows(wanted) for value in self._every if wanted is None or value.users.intersect(wanted)])
+        if wanted is None:
+            return joined([value.rows() for value in self.values.values()])
+        if self._members is None:
+            self._members = tuple([(value, value.users) for value in self.values.values()])
+        if len(wanted) <= FEW:
+            few = list(wanted)
+            found = [(value, user) for value, users in self._members for user in few if user in users]
+            return Rows.from_tuples([row for value, user in found for row in value.rows_at(user)])
+        return joined([value.rows(wanted) for value, users in self._members if users.intersect(wanted)])
 
     def members(self, leaf: Leaf, moment: int) -> BitMap:
         """The users of a leaf; must not be changed."""
