@@ -79,7 +79,6 @@ def application() -> Starlette:
 
     def opened() -> Service:
         service = open_service(config, open_store(config), demo=demo)
-        gc.collect()
         gc.freeze()  # modules and definitions stay; to look through them again and again takes 150 ms each time
         return service
 
