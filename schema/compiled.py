@@ -7,6 +7,7 @@ resolver is asynchronous if it is declared so: nothing else that it gives, and n
 from collections.abc import Mapping
 from types import CoroutineType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from graphql import (
     BooleanValueNode,
@@ -42,6 +43,19 @@ CONDITIONS_MAX = 4
 FIELDS_MAX = 100
 """What a document compiles to is bounded by so many fields, and one more for each two of its characters."""
 LEVELS_MAX = 50
+FIELDS_KEPT_MAX = 50_000
+"""Of all documents together; a field takes some 2 KB. Where there are more all are compiled anew when they are sent."""
+
+_kept: "WeakKeyDictionary[Compiled, int]" = WeakKeyDictionary()
+"""The operations of documents that are kept, with the fields that they have been compiled to."""
+
+
+def _make_room(fields: int) -> None:
+    """Lets go of what has been compiled, if so many more fields were too many."""
+    if sum(_kept.values()) + fields > FIELDS_KEPT_MAX:
+        for each in list(_kept):
+            each.forget()
+        _kept.clear()
 
 
 class Compiled:
@@ -53,8 +67,13 @@ class Compiled:
         self._needs = Needs()
         self._read = variables_of(operation, self._needs)
         self._conditions = _conditions(document)
-        self._fields_left = FIELDS_MAX + characters // 2
+        self._fields_max = self._fields_left = FIELDS_MAX + characters // 2
         self._variants: dict[tuple[Any, ...], Complete | None] = {}
+
+    def forget(self) -> None:
+        """Begins anew: it is compiled again when it is run again."""
+        self._variants.clear()
+        self._fields_left = self._fields_max
 
     async def run(self, sent: Mapping[str, Any], context: Context) -> dict[str, Any] | None:
         """The answer to these variables; None where they, or what they let in, are left to graphql-core."""
@@ -87,7 +106,10 @@ class Compiled:
         except (Unusual, RecursionError):
             return None
         finally:
-            self._fields_left = compiler.fields_left
+            fields = self._fields_left - compiler.fields_left
+            _make_room(fields)
+            self._fields_left -= fields
+            _kept[self] = _kept.get(self, 0) + fields
 
 
 def _conditions(document: DocumentNode) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from resolvers import audiences, catalog
 from resolvers.answers import TagOnProfile
 from resolvers.context import Context
 from resolvers.viewers import DEMO, Viewer
-from schema import closures
+from schema import closures, compiled
 from schema.batching import batching
 from schema.documents import Documents, Prepared, Refused, by_graphql_core
 from schema.served import SCHEMA
@@ -254,6 +254,28 @@ def test_what_is_remembered_of_shared_values_is_bounded(monkeypatch: pytest.Monk
     before = made[id(values[0])]
     selections[0](values[0], run, None)
     assert made[id(values[0])] == before + 1  # and made room
+
+
+def test_documents_make_room_for_what_they_compile_to(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fragments make many fields of few words, whatever the length of a document is."""
+    monkeypatch.setattr(compiled, "FIELDS_KEPT_MAX", 100)
+    sizes: list[int] = []
+    variant = compiled.Compiled._compiled
+    monkeypatch.setattr(compiled.Compiled, "_compiled", lambda *each: sizes.append(1) or variant(*each))
+    documents = Documents()
+    context = Context(api.world.store, DEMO, batching)
+    texts = [
+        f"{{ {' '.join(f'v{j}: viewer {{ ...F }}' for j in range(i, i + 20))} }} fragment F on Viewer {{ name }}"
+        for i in range(5)
+    ]
+    for _ in range(3):
+        for i, text in enumerate(texts):
+            for _ in range(2):
+                prepared = documents.prepared(text, None)
+                assert isinstance(prepared, Prepared)
+                answer = api.world.run(prepared.run(None, context))
+                assert answer == {"data": {f"v{j}": {"name": "demo"} for j in range(i, i + 20)}}
+    assert 5 < len(sizes) <= 15
 
 
 # ---------------------------------------------------------------- mutations
