@@ -39,3 +39,49 @@ graphql`
     dataVersion
   }
 `;
+
+// Every other connection, so that the compiler judges it.
+graphql`
+  query documentsConnectionsQuery($id: ID!) {
+    tags(first: 5) @connection(key: "documents_tags") {
+      edges {
+        node {
+          key
+          values(first: 5) @connection(key: "documents_values", filters: []) {
+            edges {
+              node {
+                value
+              }
+            }
+          }
+        }
+      }
+    }
+    savedAudiences(first: 5) @connection(key: "documents_savedAudiences") {
+      edges {
+        node {
+          key
+          snapshots(first: 5) @connection(key: "documents_snapshots") {
+            edges {
+              node {
+                sha256
+              }
+            }
+          }
+        }
+      }
+    }
+    jobs(first: 5) @connection(key: "documents_jobs") {
+      edges {
+        node {
+          kind
+        }
+      }
+    }
+    node(id: $id) {
+      ... on Profile {
+        userId
+      }
+    }
+  }
+`;
