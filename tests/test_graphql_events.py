@@ -160,6 +160,19 @@ def test_an_operation_ends_when_its_reader_goes(api: Api, monkeypatch: pytest.Mo
     assert ended == ["ended"]
 
 
+def test_streams_end_when_the_process_does(api: Api) -> None:
+    first, second = Reader(api, LIVE), Reader(api, LIVE)
+    assert first.event() == second.event() == ("next", {"data": {"dataVersion": 0}})
+
+    async def end() -> None:
+        api.service.streams.end()
+
+    api.world.run(end())
+    for reader in (first, second):
+        assert reader._next() == {"type": "http.response.body", "body": b""}
+        api.world.run(asyncio.wait_for(reader.server, SECONDS_MAX))
+
+
 def test_tokens_are_asked_for(empty_store: Path, tmp_path: Path) -> None:
     api = Api(copied(empty_store, tmp_path / "closed"), open_to_anyone=False)
     found = api.request(json=LIVE, headers={"Accept": "text/event-stream"})

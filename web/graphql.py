@@ -88,7 +88,7 @@ class Endpoint:
             if status is None:
                 status = 400 if media is Media.RESPONSE else 200
             if media is Media.EVENTS:
-                await Events(once(answer)).respond(receive, send)
+                await Events(once(answer), self._service().streams).respond(receive, send)
                 return
         except _Failed as failed:
             status, more, answer = failed.status, failed.headers, error_body(failed.error)
@@ -139,7 +139,8 @@ class Endpoint:
             return None, prepared.answer
         operation, asking = prepared
         if operation.kind is OperationType.SUBSCRIPTION and live:
-            return 200, Events(subscribed(asking, Context(service.store, viewer, batching, service.limits, view)))
+            context = Context(service.store, viewer, batching, service.limits, view)
+            return 200, Events(subscribed(asking, context), service.streams)
         if operation.kind is OperationType.SUBSCRIPTION:
             return None, error_body(Invalid(f"subscriptions are answered as {EVENTS} or over a WebSocket"))
         if operation.kind is OperationType.MUTATION and not by_post:

@@ -18,6 +18,7 @@ from schema.documents import Documents
 from web.answers import Answers
 from web.asking import error_body, exact_json
 from web.known import Known
+from web.streams import Streams
 
 BODY_BYTES_MAX = 1 << 20
 STATUS = {
@@ -58,6 +59,7 @@ class Service:
     answer_cache_bytes_max: int = 16 << 20
     batch_max: int = 10
     known: Known = field(default_factory=Known)
+    streams: Streams = field(default_factory=Streams)
 
     @cached_property
     def documents(self) -> Documents:
