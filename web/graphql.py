@@ -32,6 +32,8 @@ from web.websocket import Connection
 PATH = "/graphql"
 METHODS = ("GET", "POST")
 JSON_TYPE = JSON.encode()
+NOT_STORED = [(b"cache-control", b"private, no-cache"), (b"vary", b"accept, authorization")]
+"""Of what a GET is answered: it is of this moment, and for who asked."""
 
 Page = Callable[[Request], Awaitable[Response]]
 Headers = dict[bytes, bytes]
@@ -77,7 +79,7 @@ class Endpoint:
             await response(scope, receive, send)
             return
         media, live = answered_as(headers.get(b"accept", b""))
-        more: list[tuple[bytes, bytes]] = []
+        more = [] if scope["method"] == "POST" else NOT_STORED
         try:
             if media is None:
                 raise _Failed(Invalid(f"answers are written as {RESPONSE}, {JSON} or {EVENTS}"), 406, [])
@@ -91,11 +93,11 @@ class Endpoint:
                 await Events(once(answer), self._service().streams).respond(receive, send)
                 return
         except _Failed as failed:
-            status, more, answer = failed.status, failed.headers, error_body(failed.error)
+            status, more, answer = failed.status, [*more, *failed.headers], error_body(failed.error)
         except TagroarError as error:
             status, answer = STATUS[error.code], error_body(error)
             if status == 401:
-                more = [(b"www-authenticate", b"Bearer")]
+                more = [*more, (b"www-authenticate", b"Bearer")]
         except Exception:
             log.exception("%s %s failed", scope["method"], PATH)
             status, answer = 500, error_body(TagroarError("internal error"))
@@ -139,6 +141,7 @@ class Endpoint:
             return None, prepared.answer
         operation, asking = prepared
         if operation.kind is OperationType.SUBSCRIPTION and live:
+            service.streams.check_room()
             context = Context(service.store, viewer, batching, service.limits, view)
             return 200, Events(subscribed(asking, context), service.streams)
         if operation.kind is OperationType.SUBSCRIPTION:
@@ -255,4 +258,5 @@ async def _body(headers: Headers, receive: Receive) -> bytes:
 
 
 def _wants_page(scope: Scope, headers: Headers) -> bool:
-    return b"text/html" in headers.get(b"accept", b"") and "query" not in QueryParams(scope["query_string"])
+    asks = {"query", "documentId", "extensions"} & QueryParams(scope["query_string"]).keys()
+    return not asks and b"text/html" in headers.get(b"accept", b"")

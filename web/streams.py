@@ -6,12 +6,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from bitmap_store.errors import Unavailable
+
+STREAMS_MAX = 1_000
+
 
 class Streams:
     """The responses of a process that last, so that all of them can be ended: none does so by itself."""
 
     def __init__(self) -> None:
         self._ends: set[asyncio.Event] = set()
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def check_room(self) -> None:
+        """UNAVAILABLE where there are as many as may be."""
+        if len(self) >= STREAMS_MAX:
+            raise Unavailable(f"a process has at most {STREAMS_MAX} streams of events open at a time; try again later")
 
     def end(self) -> None:
         """Ends them all, as if their connections broke off: clients of graphql-sse then connect anew."""
