@@ -22,6 +22,8 @@ from web.streams import Streams
 
 KEEP_ALIVE_SECONDS = 12
 """Proxies cut what is silent for longer; a comment is no event."""
+LAST_SECONDS = 1
+"""So long a reader has to take the end of a stream when the process is to stop."""
 HEADERS = [
     (b"content-type", Media.EVENTS.value),
     (b"cache-control", b"no-cache, no-transform"),
@@ -72,7 +74,9 @@ class Events:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         if ended and writing.cancelled():
-            await send({"type": "http.response.body", "body": b""})
+            with suppress(TimeoutError):  # who does not read either is cut off
+                async with asyncio.timeout(LAST_SECONDS):
+                    await send({"type": "http.response.body", "body": b""})
 
     async def _write(self, send: Send) -> None:
         quiet = asyncio.Lock()
