@@ -149,7 +149,7 @@ class Endpoint:
         if operation.kind is OperationType.MUTATION and not by_post:
             raise _Failed(Invalid("mutations are sent by POST"), 405, [(b"allow", b"POST")])
         store, watched = service.store, None
-        if key is not None and service.answers.is_wanted(key) and operation.lasting:
+        if key is not None and operation.lasting and service.answers.is_wanted(key):
             store, watched = Watched.over(service.store)
         answer = await operation.run(asking.variables, Context(store, viewer, batching, service.limits, view))
         if key is not None and watched is not None and "errors" not in answer:
