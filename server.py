@@ -32,6 +32,7 @@ from resolvers.asked import Asked
 from resolvers.viewers import SCOPES
 from web.app import create_app
 from web.graphql import context_of
+from web.known import Known, trusted_documents
 from web.service import Service
 from web.settings import Settings
 from web.workers import CAN_FORK, serve_forked
@@ -70,7 +71,19 @@ def open_service(config: Settings, store: Store, *, demo: bool) -> Service:
         import_bytes_max=config.import_bytes,
         compiled_documents=config.compiled_documents,
         answer_cache_bytes_max=config.answer_cache_bytes,
+        batch_max=config.batch,
+        known=known_documents(config),
     )
+
+
+def known_documents(config: Settings) -> Known:
+    """The documents that may be named; INVALID where their file is not as it has to be."""
+    if config.trusted_documents is None:
+        if config.only_trusted:
+            raise Invalid("TAGROAR_ONLY_TRUSTED needs TAGROAR_TRUSTED_DOCUMENTS, the file that says which they are")
+        return Known(persisted_max=config.persisted_documents)
+    trusted = trusted_documents(config.trusted_documents)
+    return Known(trusted, only=config.only_trusted, persisted_max=config.persisted_documents)
 
 
 def application() -> Starlette:
@@ -96,6 +109,10 @@ def open_store(config: Settings, start: datetime | None = None) -> Store:
 
 def run_server(config: Settings) -> None:
     """Serves until it is told to stop, then finishes what is under way."""
+    try:
+        known_documents(config)  # a process that serves would tell it less well
+    except TagroarError as error:
+        fail(error)
     options: dict[str, Any] = {
         "factory": True,
         "host": config.host,
