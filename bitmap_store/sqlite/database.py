@@ -6,6 +6,7 @@ read connection for the hot path, and an asynchronous engine for the rest.
 
 import sqlite3
 from pathlib import Path
+from typing import IO
 
 from alembic import command
 from alembic.config import Config
@@ -17,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from bitmap_store.errors import Damaged, Invalid
+from bitmap_store.sqlite.occupancy import occupy
 
 FILE = "tagroar.sqlite"
 BUSY_SECONDS = 30
@@ -65,26 +67,65 @@ def async_engine(directory: Path) -> AsyncEngine:
     return engine
 
 
+def opened(directory: Path) -> tuple[IO[bytes], Engine]:
+    """The engine of the writer on a directory, made if it is not there, with the file in today's shape; and what keeps
+    a restore away until it is closed. INVALID for a place that can hold no store; see `occupy` and `migrate` too."""
+    try:
+        occupied = occupy(directory)
+    except OSError as error:
+        raise Invalid(f"{directory} cannot hold a store: {error.strerror}") from error
+    engine = write_engine(directory)
+    try:
+        migrate(directory, engine)
+    except BaseException:
+        engine.dispose()
+        occupied.close()
+        raise
+    return occupied, engine
+
+
 def migrate(directory: Path, engine: Engine) -> None:
-    """Brings the file to the newest revision, each revision in its own transaction.
+    """Brings the file to the newest revision, all revisions in one transaction: a crash leaves it as it was.
 
     Damaged for a file that is no database. INVALID for a file of a newer program: this one would not know
     what it may not lose.
     """
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    script = ScriptDirectory.from_config(config)
+    config, script = _revisions()
     try:
         with engine.begin() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
-            known = {revision.revision for revision in script.walk_revisions()}
-            if current is not None and current not in known:
-                raise Invalid(
-                    f"{directory} was written by a newer version of Tagroar (revision {current}); "
-                    f"this one knows up to {script.get_current_head()}"
-                )
+            refuse_newer(current, directory)
             if current != script.get_current_head():
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
     except DatabaseError as error:
         raise Damaged(f"{directory / FILE} cannot be opened as a store: {error.orig}") from error
+
+
+def refuse_newer(revision: str | None, what: Path) -> None:
+    """INVALID for what a newer program wrote."""
+    script = _revisions()[1]
+    if revision is not None and revision not in {known.revision for known in script.walk_revisions()}:
+        raise Invalid(
+            f"{what} was written by a newer version of Tagroar (revision {revision}); "
+            f"this one knows up to {script.get_current_head()}"
+        )
+
+
+def revision_of(connection: sqlite3.Connection) -> str | None:
+    """The revision that a file has; None for one that no program of ours wrote."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+        return None
+    found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return None if found is None else str(found[0])
+
+
+def newest_revision() -> str | None:
+    """The revision that this program brings files to."""
+    return _revisions()[1].get_current_head()
+
+
+def _revisions() -> tuple[Config, ScriptDirectory]:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config, ScriptDirectory.from_config(config)

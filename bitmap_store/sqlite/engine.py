@@ -23,14 +23,14 @@ from bitmap_store.bitmaps import ids_between, ids_of, packed
 from bitmap_store.catalog import NO_VALUES, Catalog, ValueTable
 from bitmap_store.clock import Clock
 from bitmap_store.definitions import TagChange, TagDefinition
-from bitmap_store.errors import Invalid, NotFound
+from bitmap_store.errors import NotFound
 from bitmap_store.evaluate import FIRST_IDS, SHORT, Evaluation, quick_size
 from bitmap_store.expression import Expression, Match
 from bitmap_store.plan import Plan, Reading, Universe, tags_of
 from bitmap_store.rows import Rows
 from bitmap_store.sqlite import cache, definitions, tokens
 from bitmap_store.sqlite.breakdowns import Breakdown, numbers_of
-from bitmap_store.sqlite.database import async_engine, migrate, read_connection, write_engine
+from bitmap_store.sqlite.database import async_engine, opened, read_connection
 from bitmap_store.sqlite.exports import ExportColumn, Exporter
 from bitmap_store.sqlite.fold import ENTRIES_MAX, fold, version_at
 from bitmap_store.sqlite.jobs import ImportRequest, find_job, mark_interrupted, page_of_jobs, page_of_rejections
@@ -78,12 +78,7 @@ class SqliteStore:
     def __init__(self, settings: StoreSettings, clock: Clock | None = None) -> None:
         self.settings = settings
         self.clock = clock or Clock()
-        try:
-            settings.directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Invalid(f"{settings.directory} cannot hold a store: {error.strerror}") from error
-        self._engine = write_engine(settings.directory)
-        migrate(settings.directory, self._engine)
+        self._occupied, self._engine = opened(settings.directory)
         self._async_engine = async_engine(settings.directory)
         self._connection = read_connection(settings.directory)
         self._memberships = Memberships(
@@ -125,6 +120,7 @@ class SqliteStore:
         self._engine.dispose()
         self._names.close()
         self._connection.close()
+        self._occupied.close()
 
     # ------------------------------------------------------------ views and plans
 
