@@ -234,7 +234,9 @@ class _Contents:
                 "WHERE dense NOT BETWEEN 0 AND coalesce(next_dense, 0) - 1"
             ):
                 yield f"{table} {row}", f"it is of a user {dense} of entity kind {entity}, who is not there"
-        for row, body in self._counted("profiles", "attribute", "SELECT id, body FROM attribute"):
+        for row, body, kept in self._counted("profiles", "attribute", "SELECT id, body, checksum FROM attribute"):
+            if kept is not None and checksum(str(body).encode()) != kept:
+                yield f"attribute {row}", "it does not match its checksum"
             if not _is_object(str(body)):
                 yield f"attribute {row}", "it is not a JSON object"
 

@@ -6,7 +6,6 @@ read connection for the hot path, and an asynchronous engine for the rest.
 
 import sqlite3
 from pathlib import Path
-from typing import IO
 
 from alembic import command
 from alembic.config import Config
@@ -18,7 +17,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from bitmap_store.errors import Damaged, Invalid
-from bitmap_store.sqlite.occupancy import occupy
 
 FILE = "tagroar.sqlite"
 BUSY_SECONDS = 30
@@ -67,23 +65,6 @@ def async_engine(directory: Path) -> AsyncEngine:
     return engine
 
 
-def opened(directory: Path) -> tuple[IO[bytes], Engine]:
-    """The engine of the writer on a directory, made if it is not there, with the file in today's shape; and what keeps
-    a restore away until it is closed. INVALID for a place that can hold no store; see `occupy` and `migrate` too."""
-    try:
-        occupied = occupy(directory)
-    except OSError as error:
-        raise Invalid(f"{directory} cannot hold a store: {error.strerror}") from error
-    engine = write_engine(directory)
-    try:
-        migrate(directory, engine)
-    except BaseException:
-        engine.dispose()
-        occupied.close()
-        raise
-    return occupied, engine
-
-
 def migrate(directory: Path, engine: Engine) -> None:
     """Brings the file to the newest revision, all revisions in one transaction: a crash leaves it as it was.
 
@@ -98,8 +79,8 @@ def migrate(directory: Path, engine: Engine) -> None:
             if current != script.get_current_head():
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
-    except DatabaseError as error:
-        raise Damaged(f"{directory / FILE} cannot be opened as a store: {error.orig}") from error
+    except (DatabaseError, UnicodeDecodeError) as error:
+        raise Damaged(f"{directory / FILE} cannot be opened as a store: {error}") from error
 
 
 def refuse_newer(revision: str | None, what: Path) -> None:
