@@ -39,7 +39,7 @@ from web.settings import Settings
 from web.workers import CAN_FORK, serve_forked
 
 DEMO_VARIABLE = "TAGROAR_DEMO"
-SHUTDOWN_SECONDS = 5
+SHUTDOWN_SECONDS = 4
 SWITCH_SECONDS = 5e-4
 """So long a thread of an export or a portrait keeps the event loop from the interpreter; 5 ms is what Python has."""
 BESIDE = (MARK,)

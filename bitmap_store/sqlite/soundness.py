@@ -4,9 +4,10 @@ Sets, rows and names have checksums, which readings verify. What leads to them h
 would hide a row. So pages are checked, and indexes compared with their tables.
 """
 
+import logging
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from math import inf
 from pathlib import Path
 from typing import IO
@@ -34,7 +35,8 @@ class Soundness:
         self.problem: Damaged | None = None
         file = directory / FILE
         if file.exists() and file.stat().st_size <= AT_ONCE_BYTES_MAX:
-            self.look_again()
+            with suppress(sqlite3.OperationalError):  # which the migration meets as well, and tells
+                self.look_again()
         if self.problem is not None:
             raise self.problem
 
@@ -55,6 +57,7 @@ class Soundness:
         self._looked_at = time.monotonic()
         if said:
             self.problem = Damaged(f"{self._directory / FILE} is damaged ({said}); run check, and restore a backup")
+            logging.getLogger(__name__).error("%s", self.problem)
 
 
 def opened(directory: Path) -> tuple[IO[bytes], Engine, Soundness]:
