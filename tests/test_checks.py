@@ -32,7 +32,8 @@ def whole(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = csv_file(path / "rows.csv", "user,tag,value", [f"n{i},city,y" for i in range(100)])
     job = world.run(world.store.start_import(csv_request("memberships", rows)))
     world.run(world.store.wait_job(job.id))
-    world.run(world.store.fold(0))
+    world.reopen()  # when the process of the import has ended, and let go of its lock
+    assert world.run(world.store.fold(0))
     world.run(world.store.build_cache())
     world.apply(Assign("u3", "city", value="y"), Assign("late", "vip"))
     world.close()
