@@ -143,7 +143,7 @@ def test_nonsense_is_answered_with_a_sentence(
 def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
     (tmp_path / "tagroar.sqlite").write_bytes(b"not a database, but longer than a header of one would have to be" * 20)
     found = CliRunner().invoke(cli, ["token", "list"], env={"TAGROAR_DATA": str(tmp_path), "COLUMNS": "300"})
-    assert (found.exit_code, "tagroar.sqlite cannot be opened as a store" in found.stderr) == (1, True)
+    assert (found.exit_code, "tagroar.sqlite is damaged" in found.stderr) == (1, True)
 
 
 def test_tokens_are_shown_once_and_end_at_once(tmp_path: Path, served: Server) -> None:
