@@ -2,7 +2,7 @@
 
 import gc
 
-gc.disable()  # all that is imported stays, and looking for garbage in it takes a sixth of the time
+gc.disable()  # until all is imported: it stays, and looking for garbage in it takes a sixth of the time
 
 import asyncio
 import os
@@ -37,6 +37,9 @@ from web.known import Known, trusted_documents
 from web.service import Service
 from web.settings import Settings
 from web.workers import CAN_FORK, serve_forked
+
+gc.freeze()
+gc.enable()
 
 DEMO_VARIABLE = "TAGROAR_DEMO"
 SHUTDOWN_SECONDS = 4

@@ -81,6 +81,13 @@ def served(tmp_path: Path) -> Iterator[Server]:
         server.stop()
 
 
+def test_garbage_is_looked_for_once_all_is_imported() -> None:
+    """Each document that is dropped is garbage with cycles; nothing else frees what a year of them takes."""
+    asked = "import gc, server; print(gc.isenabled())"
+    found = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert found.stdout == "True\n"
+
+
 def test_in_and_out_again(tmp_path: Path) -> None:
     store = tmp_path / "store"
     table = tmp_path / "people.csv"
