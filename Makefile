@@ -4,6 +4,9 @@ BIN := .venv/bin
 # Pins carry hashes, so what is installed is what was tested, whatever else an index offers.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes --no-deps
 
+# Set up by npm, to test with the clients that front ends use; where there is no npm those tests are skipped.
+CLIENTS := tests/clients/node_modules/.package-lock.json
+
 # How many users `make bench` measures with, such as 100k or 10m.
 USERS ?= 1m
 
@@ -16,10 +19,10 @@ help: ## list the targets
 serve: .venv/run ## import the demo data if it is not there, and serve it on loopback
 	@$(BIN)/python server.py demo
 
-test: .venv/dev ## run the tests
+test: .venv/dev $(CLIENTS) ## run the tests
 	@$(BIN)/python -m pytest
 
-check: .venv/dev ## what has to pass before a change lands: format, lint, types, tests
+check: .venv/dev $(CLIENTS) ## what has to pass before a change lands: format, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -41,7 +44,7 @@ lock: .venv/dev ## pin the dependencies anew
 	@$(BIN)/uv pip compile --quiet pyproject.toml --group bench --universal --generate-hashes --no-emit-index-url --no-header --upgrade -o requirements/bench.txt
 
 clean: ## remove the environment and caches; the data stays
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/clients/node_modules tests/clients/generated
 
 .venv/run: requirements/run.txt
 	@test -x $(BIN)/python || { echo "Making .venv …"; $(PYTHON) -m venv .venv; }
@@ -54,6 +57,11 @@ clean: ## remove the environment and caches; the data stays
 	@echo "Installing what serving and testing need …"
 	@$(PIP) -r requirements/dev.txt
 	@touch $@ .venv/run
+
+$(CLIENTS): tests/clients/package-lock.json
+	@if command -v npm >/dev/null; then echo "Installing the clients to test with …" && cd tests/clients \
+	&& npm ci --silent --ignore-scripts && touch node_modules/.package-lock.json; \
+	else echo "There is no npm: the clients of front ends are not tested with."; fi
 
 .venv/bench: requirements/bench.txt
 	@test -x $(BIN)/python || { echo "Making .venv …"; $(PYTHON) -m venv .venv; }

@@ -7,7 +7,8 @@ gc.disable()  # until all is imported: it stays, and looking for garbage in it t
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from starlette.applications import Starlette
 
-from bitmap_store import ImportRequest, Store, schema_of, tags_suggested
+from bitmap_store import ImportRequest, Store, back_up, check, restore, schema_of, tags_suggested
 from bitmap_store.errors import Invalid, TagroarError
 from bitmap_store.files.writers import write
 from bitmap_store.no_pandas import keep_pandas_out
@@ -32,6 +33,7 @@ from resolvers.asked import Asked
 from resolvers.viewers import SCOPES
 from web.app import create_app
 from web.graphql import context_of
+from web.known import Known, trusted_documents
 from web.service import Service
 from web.settings import Settings
 from web.workers import CAN_FORK, serve_forked
@@ -40,9 +42,11 @@ gc.freeze()
 gc.enable()
 
 DEMO_VARIABLE = "TAGROAR_DEMO"
-SHUTDOWN_SECONDS = 5
+SHUTDOWN_SECONDS = 4
 SWITCH_SECONDS = 5e-4
 """So long a thread of an export or a portrait keeps the event loop from the interpreter; 5 ms is what Python has."""
+BESIDE = (MARK,)
+"""What stands beside the file of a store and belongs to its data."""
 EXIT_CODES = {"DONE": 0, "FAILED": 1, "CANCELLED": 130}
 
 cli = typer.Typer(
@@ -73,7 +77,19 @@ def open_service(config: Settings, store: Store, *, demo: bool) -> Service:
         import_bytes_max=config.import_bytes,
         compiled_documents=config.compiled_documents,
         answer_cache_bytes_max=config.answer_cache_bytes,
+        batch_max=config.batch,
+        known=known_documents(config),
     )
+
+
+def known_documents(config: Settings) -> Known:
+    """The documents that may be named; INVALID where their file is not as it has to be."""
+    if config.trusted_documents is None:
+        if config.only_trusted:
+            raise Invalid("TAGROAR_ONLY_TRUSTED needs TAGROAR_TRUSTED_DOCUMENTS, the file that says which they are")
+        return Known(persisted_max=config.persisted_documents)
+    trusted = trusted_documents(config.trusted_documents)
+    return Known(trusted, only=config.only_trusted, persisted_max=config.persisted_documents)
 
 
 def application() -> Starlette:
@@ -99,6 +115,10 @@ def open_store(config: Settings, start: datetime | None = None) -> Store:
 
 def run_server(config: Settings) -> None:
     """Serves until it is told to stop, then finishes what is under way."""
+    try:
+        known_documents(config)  # a process that serves would tell it less well
+    except TagroarError as error:
+        fail(error)
     options: dict[str, Any] = {
         "factory": True,
         "host": config.host,
@@ -145,15 +165,15 @@ def fail(error: TagroarError) -> NoReturn:
     raise typer.Exit(1)
 
 
-def bar() -> Progress:
+def bar(*, rows: bool = True) -> Progress:
     """A progress bar with rows, rate and time left; where there is no terminal its last state is printed."""
+    counted = TextColumn("{task.fields[rows]:>12,} rows"), TextColumn("{task.fields[rate]:>10,.0f}/s")
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("{task.fields[rows]:>12,} rows"),
-        TextColumn("{task.fields[rate]:>10,.0f}/s"),
+        *(counted if rows else ()),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=err,
@@ -173,6 +193,10 @@ class Steps:
             self._tasks[title] = self._progress.add_task(title, total=1.0, rows=0, rate=0.0)
         task = self._progress.tasks[self._tasks[title]]
         self._progress.update(task.id, completed=done, rows=rows, rate=rows / max(task.elapsed or 0.0, 0.1))
+
+    def tell(self, title: str, done: float) -> None:
+        """The same for a step that has no rows."""
+        self(title, done, 0)
 
 
 # ---------------------------------------------------------------- serving
@@ -228,6 +252,55 @@ def migrate() -> None:
 
     found = with_store(settings(), version)
     out.print(f"The store has the shape of this version; its data version is {found}.")
+
+
+# ---------------------------------------------------------------- keeping it
+
+
+@cli.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="the directory to be made; in an existing one that is empty, itself")],
+    replace: Annotated[bool, typer.Option("--replace", help="put it in the place of an earlier backup")] = False,
+) -> None:
+    """Write a verified backup of the store; it may be served meanwhile."""
+    with on_the_disk() as steps:
+        done = back_up(settings().data, target, beside=BESIDE, replace=replace, tell=steps.tell)
+    out.print(f"Backup of data version {done.data_version}: {target}, {done.size:,} bytes", soft_wrap=True)
+
+
+@cli.command("restore")
+def restore_backup(
+    source: Annotated[Path, typer.Argument(help="a backup")],
+    replace: Annotated[bool, typer.Option("--replace", help="put it in the place of the store that is there")] = False,
+) -> None:
+    """Restore a backup into TAGROAR_DATA; nothing is touched before the backup is found whole."""
+    data = settings().data
+    with on_the_disk() as steps:
+        done = restore(source, data, beside=BESIDE, replace=replace, tell=steps.tell)
+    out.print(f"{data} holds data version {done.data_version}, of the backup of {done.made_at}", soft_wrap=True)
+
+
+@cli.command("check")
+def check_store() -> None:
+    """Go through all that is stored, and name what is damaged; it may be served meanwhile."""
+    data = settings().data
+    with on_the_disk() as steps:
+        problems = check(data, steps.tell)
+    for problem in problems:
+        print(f"{problem.code}: {problem.place}: {problem.said}; to do: {problem.remedy}")
+    if problems:
+        raise typer.Exit(1)
+    out.print(f"{data} is whole", soft_wrap=True)
+
+
+@contextmanager
+def on_the_disk() -> Iterator["Steps"]:
+    """Shows how far work on the files is; a failure ends the program with its sentence."""
+    try:
+        with bar(rows=False) as progress:
+            yield Steps(progress)
+    except TagroarError as error:
+        fail(error)
 
 
 # ---------------------------------------------------------------- bulk

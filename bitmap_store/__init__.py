@@ -7,6 +7,8 @@ What lies above uses the names below and the values of `values.py`, `expression.
 from bitmap_store.clock import Clock
 from bitmap_store.definitions import TagChange, TagDefinition
 from bitmap_store.files.reader import Format
+from bitmap_store.sqlite.backups import back_up, restore
+from bitmap_store.sqlite.checks import check
 from bitmap_store.sqlite.engine import SqliteStore as Store
 from bitmap_store.sqlite.exports import ExportColumn, schema_of
 from bitmap_store.sqlite.jobs import ImportRequest
@@ -26,6 +28,9 @@ __all__ = [
     "TagDefinition",
     "TokenInfo",
     "View",
+    "back_up",
+    "check",
+    "restore",
     "schema_of",
     "tags_suggested",
 ]

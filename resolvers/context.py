@@ -1,6 +1,7 @@
 """What a resolver may use: the store, one view of it, who asks, the limits, the loaders.
 
-A context is of one request (one operation of a WebSocket). A write ends its view: `refresh` takes the next.
+A context is of one request: one operation of a WebSocket, all operations of an array. A write ends its view:
+`refresh` takes the next.
 """
 
 from collections.abc import Hashable
@@ -44,6 +45,8 @@ class Context:
         self.limits = limits or Limits()
         self._batched = batched
         self._leaves = 0
+        self.extensions: dict[str, object] = {}
+        """What the answer tells besides data and errors, such as its cost; of each operation anew."""
         self.view = view or store.view()
 
     @cached_property

@@ -41,7 +41,7 @@ DOCUMENTS_CHARACTERS_MAX = 1 << 20
 """A document of the largest size takes about 2 MB once it is parsed, so all together about 32 MB."""
 
 Answer = dict[str, Any]
-"""What is written for a request: `data`, and `errors` where there are any, as JSON."""
+"""What is written for a request, as JSON: `data` where it was executed, `errors` where there are any."""
 Variables = dict[str, Any]
 
 _is_awaitable: Any = optimized_is_awaitable
@@ -71,7 +71,16 @@ class Prepared:
     async def run(self, variables: Variables | None, context: Context) -> Answer:
         """Runs a query or a mutation once. What goes wrong stands in the answer."""
         answer = None if self.compiled is None else await self.compiled.run(variables or {}, context)
-        return await by_graphql_core(self, variables, context) if answer is None else answer
+        if answer is None:
+            answer = await by_graphql_core(self, variables, context)
+        return extended(answer, context)
+
+
+def extended(answer: Answer, context: Context) -> Answer:
+    """The answer, with what is to be told of its operation besides data and errors."""
+    if context.extensions:
+        answer["extensions"], context.extensions = context.extensions, {}
+    return answer
 
 
 async def by_graphql_core(prepared: Prepared, variables: Variables | None, context: Context) -> Answer:
@@ -89,7 +98,9 @@ async def by_graphql_core(prepared: Prepared, variables: Variables | None, conte
         if _is_awaitable(result):
             result = await result
     except Exception as error:
-        return {"data": None, "errors": shown([GraphQLError(str(error), original_error=error)])}
+        return {"errors": shown([GraphQLError(str(error), original_error=error)])}
+    if result.errors and result.data is None and not any(error.path for error in result.errors):
+        return {"errors": shown(result.errors)}  # nothing was executed, so there are no data, not even null
     return {"data": result.data, "errors": shown(result.errors)} if result.errors else {"data": result.data}
 
 
@@ -156,7 +167,7 @@ class Documents:
         if not kept.valid:
             errors = _validated(document)
             if errors:
-                kept.parsed = Refused({"data": None, "errors": shown(errors)})
+                kept.parsed = Refused({"errors": shown(errors)})
                 return kept.parsed
             kept.valid = True
         compiled = _compiled(document, operation, characters) if self._compiled else None

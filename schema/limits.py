@@ -13,14 +13,15 @@ LEAF_BYTES_MIN = len('{"tag":0}')
 """No leaf is written with fewer bytes."""
 
 
-def check_request(document: str, variables: Mapping[str, object] | None, size: int) -> None:
+def check_request(document: str, variables: Mapping[str, object] | None, size: int, characters: int = 0) -> None:
     """TOO_LARGE for a document or variables over the limits. Linear, and cheaper than reading them as inputs.
 
     Variables are not tokens of a document, so a limit on tokens does not see how many audiences are in them.
-    `size` is how many bytes the request was sent with: in few bytes there cannot be many leaves.
+    `size` is how many bytes the request was sent with: in few bytes there cannot be many leaves. `characters` are
+    those of other documents in the same request.
     """
-    if len(document) > DOCUMENT_CHARACTERS_MAX:
-        raise TooLarge(f"a document has at most {DOCUMENT_CHARACTERS_MAX} characters")
+    if characters + len(document) > DOCUMENT_CHARACTERS_MAX:
+        raise TooLarge(f"the documents of a request have at most {DOCUMENT_CHARACTERS_MAX} characters")
     if size < LEAVES_MAX * LEAF_BYTES_MIN:
         return
     leaves = 0

@@ -57,7 +57,9 @@ class Api:
         self.world = StoreWorld(directory, self.clock, timezone)
         self.store: Any = CountingStore(self.world.store)
         self.service = Service(self.store, open_to_anyone, directory / "incoming")
-        app = Starlette(routes=GraphQLRoutes(lambda: self.service).routes())
+        routes = GraphQLRoutes(lambda: self.service)
+        self.endpoint = routes.endpoint
+        app = Starlette(routes=routes.routes())
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://tagroar")
 
     def close(self) -> None:

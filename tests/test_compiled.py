@@ -103,7 +103,7 @@ def answers(api: Api, prepared: Prepared, variables: dict[str, Any], viewer: Vie
         if found is None:
             return None
         errors = sorted(json.dumps(error, sort_keys=True) for error in found.get("errors", ()))
-        return json.dumps(found["data"]), errors, found.keys()
+        return json.dumps(found.get("data")), errors, found.keys()
 
     return [api.world.run(run(by)) for by in (_compiled, by_graphql_core)]
 

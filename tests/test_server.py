@@ -150,7 +150,7 @@ def test_nonsense_is_answered_with_a_sentence(
 def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
     (tmp_path / "tagroar.sqlite").write_bytes(b"not a database, but longer than a header of one would have to be" * 20)
     found = CliRunner().invoke(cli, ["token", "list"], env={"TAGROAR_DATA": str(tmp_path), "COLUMNS": "300"})
-    assert (found.exit_code, "tagroar.sqlite cannot be opened as a store" in found.stderr) == (1, True)
+    assert (found.exit_code, "tagroar.sqlite is damaged" in found.stderr) == (1, True)
 
 
 def test_tokens_are_shown_once_and_end_at_once(tmp_path: Path, served: Server) -> None:
@@ -201,3 +201,18 @@ def test_it_stops_within_seconds(served: Server) -> None:
     printed = served.stop()
     assert time.monotonic() - began < 10
     assert "Traceback" not in printed
+
+
+def test_it_stops_with_streams_open(tmp_path: Path, served: Server) -> None:
+    token = run(tmp_path / "store", "token", "create", "live", "--scope", "count").stdout.splitlines()[-1]
+    headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
+    question = {"query": "subscription { dataVersion }"}
+    with served.client.stream("POST", "/graphql", json=question, headers=headers) as stream:
+        lines = stream.iter_lines()
+        while next(lines) != 'data: {"data":{"dataVersion":0}}':
+            pass
+        served.process.send_signal(signal.SIGTERM)
+        assert "event: complete" not in list(lines)  # a client that reads on knows to ask again
+    printed, _ = served.process.communicate(timeout=20)
+    served.client.close()
+    assert (served.process.returncode, "ERROR" in printed, "Traceback" in printed) == (-signal.SIGTERM, False, False)

@@ -1,7 +1,7 @@
 """What a client asks of GraphQL on any transport: a document, variables, an operation, and how an answer is written."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import orjson
 
 from bitmap_store.errors import Invalid, TagroarError
 from schema.scalars import ExactFloat
+from web.known import Known
 
 _DIGITS = bytes(ord("0") if char in b"0123456789." else ord(" ") for char in range(256))
 _MANY_DIGITS = b"0" * 16
@@ -23,22 +24,17 @@ class Asking:
     operation_name: str | None = None
 
     @classmethod
-    def of(cls, sent: object) -> "Asking":
-        """The request that a JSON value says; INVALID where it says none."""
-        if isinstance(sent, list):
-            raise Invalid("requests are not taken in batches; send them one by one")
+    def of(cls, sent: object, known: Known) -> "Asking":
+        """The request that a JSON value says; INVALID where it says none, and see `Known.document`."""
         if not isinstance(sent, dict):
             raise Invalid('a request is an object such as {"query": "{ viewer { name } }"}')
-        query = sent.get("query")
-        if not isinstance(query, str) or not query.strip():
-            raise Invalid("query is a GraphQL document", argument="query")
         name = sent.get("operationName")
         if name is not None and not isinstance(name, str):
             raise Invalid("operationName is a string", argument="operationName")
         for key in ("variables", "extensions"):
-            if not isinstance(sent.get(key) or {}, dict):
+            if not isinstance(sent.get(key, {}), dict | None):
                 raise Invalid(f"{key} is an object", argument=key)
-        return cls(query, sent.get("variables") or None, name or None)
+        return cls(known.document(sent), sent.get("variables") or None, name or None)
 
 
 def exact_json(text: bytes) -> object:
@@ -59,6 +55,6 @@ def error_body(error: TagroarError) -> dict[str, object]:
     return {"errors": [{"message": error.message, "extensions": error.extensions()}]}
 
 
-def as_json(value: Mapping[str, Any]) -> bytes:
+def as_json(value: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> bytes:
     """JSON in UTF-8."""
     return orjson.dumps(value)

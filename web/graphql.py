@@ -15,22 +15,25 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from bitmap_store import Store
-from bitmap_store.errors import Invalid, TagroarError, TooLarge
+from bitmap_store.errors import Forbidden, Invalid, NotFound, TagroarError, TooLarge
 from resolvers.context import Context
 from resolvers.lasting import Watched
 from resolvers.viewers import DEMO, Viewer
 from schema.batching import batching
-from schema.documents import Answer, Refused
+from schema.documents import Answer, Prepared, Refused
 from schema.limits import check_request
 from web.answers import Key
 from web.asking import Asking, as_json, error_body, exact_json
+from web.events import Events, once, subscribed
+from web.media import EVENTS, JSON, RESPONSE, Media, answered_as, is_json
 from web.service import BODY_BYTES_MAX, STATUS, Service, log
 from web.websocket import Connection
 
 PATH = "/graphql"
 METHODS = ("GET", "POST")
-JSON_TYPE = b"application/json"
-RESPONSE_TYPE = b"application/graphql-response+json"
+JSON_TYPE = JSON.encode()
+NOT_STORED = [(b"cache-control", b"private, no-cache"), (b"vary", b"accept, authorization")]
+"""Of what a GET is answered: it is of this moment, and for who asked."""
 
 Page = Callable[[Request], Awaitable[Response]]
 Headers = dict[bytes, bytes]
@@ -75,69 +78,85 @@ class Endpoint:
             response = await self._page(Request(scope, receive))
             await response(scope, receive, send)
             return
-        media_type = RESPONSE_TYPE if RESPONSE_TYPE in headers.get(b"accept", b"") else JSON_TYPE
-        more: list[tuple[bytes, bytes]] = []
+        media, live = answered_as(headers.get(b"accept", b""))
+        more = [] if scope["method"] == "POST" else NOT_STORED
         try:
-            status, answer = await self._answer(scope, headers, receive)
+            if media is None:
+                raise _Failed(Invalid(f"answers are written as {RESPONSE}, {JSON} or {EVENTS}"), 406, [])
+            status, answer = await self._answer(scope, headers, receive, media, live)
+            if isinstance(answer, Events):
+                await answer.respond(receive, send)
+                return
             if status is None:
-                status = 200 if media_type is JSON_TYPE else 400
+                status = 400 if media is Media.RESPONSE else 200
+            if media is Media.EVENTS:
+                await Events(once(answer), self._service().streams).respond(receive, send)
+                return
         except _Failed as failed:
-            status, more, answer = failed.status, failed.headers, error_body(failed.error)
+            status, more, answer = failed.status, [*more, *failed.headers], error_body(failed.error)
         except TagroarError as error:
             status, answer = STATUS[error.code], error_body(error)
             if status == 401:
-                more = [(b"www-authenticate", b"Bearer")]
+                more = [*more, (b"www-authenticate", b"Bearer")]
         except Exception:
             log.exception("%s %s failed", scope["method"], PATH)
             status, answer = 500, error_body(TagroarError("internal error"))
         body = answer if isinstance(answer, bytes) else as_json(answer)
+        written = Media.RESPONSE if media is Media.RESPONSE else Media.JSON
         length = (b"content-length", b"%d" % len(body))
         await send(
             {
                 "type": "http.response.start",
                 "status": status,
-                "headers": [(b"content-type", media_type), length, *more],
+                "headers": [(b"content-type", written.value), length, *more],
             }
         )
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, scope: Scope, headers: Headers, receive: Receive) -> tuple[int | None, Answer | bytes]:
-        """The status and the answer; no status where GraphQL refuses the request."""
+    async def _answer(
+        self, scope: Scope, headers: Headers, receive: Receive, media: Media, live: bool
+    ) -> tuple[int | None, Answer | bytes | Events]:
+        """The status and the answer; no status where GraphQL refuses the request. live: events can be read."""
         service = self._service()
         authorization = headers.get(b"authorization")
         view, viewer = await service.admitted(None if authorization is None else authorization.decode("latin-1"))
         key: Key | None = None
-        if scope["method"] == "GET":
-            sent, size = _in_query_string(scope)
-        else:
+        by_post = scope["method"] == "POST"
+        if by_post:
             body = await _body(headers, receive)
             key = (body, viewer.scopes)
             known = service.answers.find(key, view)
             if known is not None:
                 return 200, known
             sent, size = exact_json(body), len(body)
-        asking = Asking.of(sent)
-        try:
-            check_request(asking.query, asking.variables, size)
-        except TooLarge as error:
-            return None, error_body(error)
-        prepared = service.documents.prepared(asking.query, asking.operation_name)
+        else:
+            sent, size = _in_query_string(scope)
+        if isinstance(sent, list):
+            if media is Media.EVENTS:
+                raise Invalid("requests in an array are answered as JSON")
+            context = Context(service.store, viewer, batching, service.limits, view)
+            return 200, as_json(await answer_all(sent, service, context))
+        prepared = _prepared(sent, size, service)
         if isinstance(prepared, Refused):
             return None, prepared.answer
-        if prepared.kind is OperationType.SUBSCRIPTION:
-            return None, error_body(Invalid("subscriptions are answered over a WebSocket"))
-        if prepared.kind is OperationType.MUTATION and scope["method"] == "GET":
+        operation, asking = prepared
+        if operation.kind is OperationType.SUBSCRIPTION and live:
+            service.streams.check_room()
+            context = Context(service.store, viewer, batching, service.limits, view)
+            return 200, Events(subscribed(asking, context), service.streams)
+        if operation.kind is OperationType.SUBSCRIPTION:
+            return None, error_body(Invalid(f"subscriptions are answered as {EVENTS} or over a WebSocket"))
+        if operation.kind is OperationType.MUTATION and not by_post:
             raise _Failed(Invalid("mutations are sent by POST"), 405, [(b"allow", b"POST")])
         store, watched = service.store, None
-        if key is not None and prepared.lasting and service.answers.is_wanted(key):
+        if key is not None and operation.lasting and service.answers.is_wanted(key):
             store, watched = Watched.over(service.store)
-        answer = await prepared.run(asking.variables, Context(store, viewer, batching, service.limits, view))
+        answer = await operation.run(asking.variables, Context(store, viewer, batching, service.limits, view))
         if key is not None and watched is not None and "errors" not in answer:
             written = as_json(answer)
             service.answers.keep(key, written, view, watched.right_until(view))
             return 200, written
-        executed = answer["data"] is not None or any("path" in error for error in answer["errors"])
-        return 200 if executed else None, answer
+        return 200 if "data" in answer else None, answer
 
 
 class Shortcut:
@@ -163,6 +182,51 @@ class _Failed(Exception):
         self.headers = headers
 
 
+async def answer_all(sent: list[object], service: Service, context: Context) -> list[Answer]:
+    """The answers to the requests of an array, in order and one after the other; what is wrong with one harms no other.
+
+    They share one context, so its limits hold for all of them together, and each sees what those before it wrote.
+    INVALID or TOO_LARGE for an array that is not taken at all.
+    """
+    if service.batch_max < 2:
+        raise Invalid("requests are not taken in arrays here; send them one by one")
+    if not sent:
+        raise Invalid("the array holds no request")
+    if len(sent) > service.batch_max:
+        raise TooLarge(f"an array has at most {service.batch_max} requests")
+    answers: list[Answer] = []
+    characters = 0
+    for each in sent:
+        try:
+            prepared = _prepared(each, BODY_BYTES_MAX, service, characters)
+        except TagroarError as error:
+            prepared = Refused(error_body(error))
+        if isinstance(prepared, Refused):
+            answers.append(prepared.answer)
+            continue
+        operation, asking = prepared
+        characters += len(asking.query)
+        if operation.kind is OperationType.SUBSCRIPTION:
+            answers.append(error_body(Invalid("subscriptions are not answered in an array")))
+        else:
+            answers.append(await operation.run(asking.variables, context))
+    return answers
+
+
+def _prepared(sent: object, size: int, service: Service, characters: int = 0) -> tuple[Prepared, Asking] | Refused:
+    """The operation of a request and what is asked with it; Refused by GraphQL, INVALID where it is no request.
+
+    characters: those of the documents before it, which count towards the limit.
+    """
+    try:
+        asking = Asking.of(sent, service.known)
+        check_request(asking.query, asking.variables, size, characters)
+    except (Forbidden, NotFound, TooLarge) as error:
+        return Refused(error_body(error))
+    prepared = service.documents.prepared(asking.query, asking.operation_name)
+    return prepared if isinstance(prepared, Refused) else (prepared, asking)
+
+
 def _in_query_string(scope: Scope) -> tuple[object, int]:
     """The request of a GET as a JSON value, and its size in bytes."""
     given = QueryParams(scope["query_string"])
@@ -175,8 +239,8 @@ def _in_query_string(scope: Scope) -> tuple[object, int]:
 
 async def _body(headers: Headers, receive: Receive) -> bytes:
     kind = headers.get(b"content-type", b"")
-    if kind != JSON_TYPE and kind.partition(b";")[0].strip().lower() != JSON_TYPE:
-        raise _Failed(Invalid(f"the body is sent as {JSON_TYPE.decode()}"), 415, [])
+    if kind != JSON_TYPE and not is_json(kind):
+        raise _Failed(Invalid(f"the body is sent as {JSON} in UTF-8"), 415, [])
     if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
         raise _Failed(Invalid("the body is sent as it is, not compressed"), 415, [])
     message = await receive()
@@ -194,4 +258,5 @@ async def _body(headers: Headers, receive: Receive) -> bytes:
 
 
 def _wants_page(scope: Scope, headers: Headers) -> bool:
-    return b"text/html" in headers.get(b"accept", b"") and "query" not in QueryParams(scope["query_string"])
+    asks = {"query", "documentId", "extensions"} & QueryParams(scope["query_string"]).keys()
+    return not asks and b"text/html" in headers.get(b"accept", b"")

@@ -17,6 +17,8 @@ from schema.batching import batching
 from schema.documents import Documents
 from web.answers import Answers
 from web.asking import error_body, exact_json
+from web.known import Known
+from web.streams import Streams
 
 BODY_BYTES_MAX = 1 << 20
 STATUS = {
@@ -46,7 +48,7 @@ Handler = Callable[[Request, Context], Awaitable[Response]]
 
 @dataclass(frozen=True)
 class Service:
-    """What is served and how: the store, whether anyone may ask, where uploads wait, the limits."""
+    """What is served and how: the store, whether anyone may ask, where uploads wait, the limits, known documents."""
 
     store: Store
     open_to_anyone: bool
@@ -55,6 +57,9 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     compiled_documents: bool = True
     answer_cache_bytes_max: int = 16 << 20
+    batch_max: int = 10
+    known: Known = field(default_factory=Known)
+    streams: Streams = field(default_factory=Streams)
 
     @cached_property
     def documents(self) -> Documents:

@@ -52,6 +52,12 @@ class Settings(BaseSettings):
     cache_bytes: int = Field(512 << 20, ge=0, description="memory for evaluated parts of audiences, each process")
     answer_cache_bytes: int = Field(16 << 20, ge=0, description="memory for whole answers, each process; 0 keeps none")
     compiled_documents: bool = Field(True, description="run GraphQL by closures made once for each document")
+    batch: int = Field(10, ge=0, le=1000, description="requests in one array; 0 or 1 takes no arrays")
+    trusted_documents: Path | None = Field(None, description="file of documents that may be named by id")
+    only_trusted: bool = Field(False, description="answer no other documents than those")
+    persisted_documents: int = Field(
+        1_024, ge=0, description="documents that clients sent and may then name by hash, each process; 0 is none"
+    )
     import_bytes: int = Field(64 << 30, ge=1, description="the largest file to import")
 
     def store(self) -> StoreSettings:

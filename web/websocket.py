@@ -8,14 +8,12 @@ from urllib.parse import urlsplit
 
 from graphql import OperationType
 from starlette.websockets import WebSocket, WebSocketDisconnect
-from strawberry.types.execution import ExecutionResult, PreExecutionError
 
 from bitmap_store.errors import TagroarError
 from schema.documents import Refused
-from schema.errors import shown
 from schema.limits import check_request
-from schema.served import SCHEMA
 from web.asking import Asking, as_json, error_body, exact_json
+from web.events import subscribed
 from web.service import Service, log
 
 PROTOCOL = "graphql-transport-ws"
@@ -76,9 +74,12 @@ class Connection:
 
     async def _receive(self) -> tuple[dict[str, Any], int]:
         """The next message, and how many bytes it has."""
-        text = (await self._socket.receive()).get("text")
-        if text is None:
+        received = await self._socket.receive()
+        if received["type"] == "websocket.disconnect":
             raise WebSocketDisconnect
+        text = received.get("text")
+        if text is None:
+            raise _Closed(4400, "Message is not text")
         data = text.encode("utf-8", "replace")
         if len(data) > MESSAGE_BYTES_MAX:
             raise _Closed(4413, "Message too large")
@@ -160,7 +161,7 @@ class Connection:
             await self._end(key, {"type": "error", "payload": error_body(TagroarError("internal error"))["errors"]})
 
     async def _answers(self, payload: object, size: int) -> AsyncIterator[dict[str, Any] | Refused]:
-        asking = Asking.of(payload)
+        asking = Asking.of(payload, self._service.known)
         check_request(asking.query, asking.variables, size)
         prepared = self._service.documents.prepared(asking.query, asking.operation_name)
         if isinstance(prepared, Refused):
@@ -170,17 +171,9 @@ class Connection:
         if prepared.kind is not OperationType.SUBSCRIPTION:
             yield await prepared.run(asking.variables, context)
             return
-        stream = await SCHEMA.stream(
-            asking.query, asking.variables, context_value=context, operation_name=asking.operation_name
-        )
-        async with aclosing(stream):
-            async for result in stream:
-                assert isinstance(result, ExecutionResult)  # the rest is of @defer, which is off
-                errors = shown(result.errors) if result.errors else []
-                if isinstance(result, PreExecutionError):
-                    yield Refused({"errors": errors})
-                else:
-                    yield {"data": result.data} | ({"errors": errors} if errors else {})
+        async with aclosing(subscribed(asking, context)) as told:
+            async for answer in told:
+                yield answer
 
     async def _end(self, key: str, message: dict[str, Any]) -> None:
         self._operations.pop(key, None)
