@@ -1,5 +1,6 @@
 """GraphQL over HTTP: media types, status codes, tokens, and bodies that are none."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import pytest
 
+import web.graphql
+from resolvers import catalog
 from resolvers.context import Context
 from tests.api import Api
 from tests.worlds import copied
@@ -265,3 +268,53 @@ def test_what_was_not_foreseen_is_logged_and_says_nothing(
     assert (found.status_code, error["message"], error["extensions"]) == (200, "internal error", {"code": "INTERNAL"})
     assert "secret" not in found.text
     assert "secret" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["query", "mutation"])
+def test_a_question_is_given_up_when_its_client_goes(api: Api, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """A mutation is not: what it says is done as a whole."""
+    monkeypatch.setattr(web.graphql, "PATIENCE_SECONDS", 0)
+    ends: list[str] = []
+
+    async def run() -> list[Any]:
+        begun, gone, told = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        sent: list[Any] = []
+
+        async def slow(*_: Any) -> int:
+            begun.set()
+            try:
+                await told.wait()
+                ends.append("answered")
+            except asyncio.CancelledError:
+                ends.append("given up")
+                raise
+            return 7
+
+        body = b'{"query": "{ entities { count } }"}'
+        if kind == "mutation":
+            body = b'{"query": "mutation { defineEntity(key: \\"shop\\") { count } }"}'
+        messages = [{"type": "http.request", "body": body}]
+
+        async def receive() -> Any:
+            if messages:
+                return messages.pop()
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        monkeypatch.setattr(catalog, "entity_count", slow)
+        headers = [(b"content-type", b"application/json")]
+        scope = {"type": "http", "method": "POST", "path": "/graphql", "headers": headers, "query_string": b""}
+        answering = asyncio.create_task(api.endpoint(scope, receive, send))
+        await begun.wait()
+        gone.set()
+        if kind == "mutation":
+            told.set()
+        await answering
+        return sent
+
+    sent = api.world.run(asyncio.wait_for(run(), 60))
+    assert ends == (["given up"] if kind == "query" else ["answered"])
+    assert bool(sent) is (kind == "mutation")

@@ -4,6 +4,7 @@ Spoken to the server directly, as a request and a response of the framework cost
 What is asked is in `asking.py`, the WebSocket in `websocket.py`.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from graphql import OperationType
@@ -34,6 +35,9 @@ METHODS = ("GET", "POST")
 JSON_TYPE = JSON.encode()
 NOT_STORED = [(b"cache-control", b"private, no-cache"), (b"vary", b"accept, authorization")]
 """Of what a GET is answered: it is of this moment, and for who asked."""
+
+PATIENCE_SECONDS = 0.1
+"""A question that takes longer is given up when its client goes. To look for that costs more than most questions."""
 
 Page = Callable[[Request], Awaitable[Response]]
 Headers = dict[bytes, bytes]
@@ -92,6 +96,8 @@ class Endpoint:
             if media is Media.EVENTS:
                 await Events(once(answer), self._service().streams).respond(receive, send)
                 return
+        except _Gone:
+            return
         except _Failed as failed:
             status, more, answer = failed.status, [*more, *failed.headers], error_body(failed.error)
         except TagroarError as error:
@@ -151,7 +157,8 @@ class Endpoint:
         store, watched = service.store, None
         if key is not None and operation.lasting and service.answers.is_wanted(key):
             store, watched = Watched.over(service.store)
-        answer = await operation.run(asking.variables, Context(store, viewer, batching, service.limits, view))
+        answering = operation.run(asking.variables, Context(store, viewer, batching, service.limits, view))
+        answer = await (answering if operation.kind is OperationType.MUTATION else _unless_gone(answering, receive))
         if key is not None and watched is not None and "errors" not in answer:
             written = as_json(answer)
             service.answers.keep(key, written, view, watched.right_until(view))
@@ -225,6 +232,42 @@ def _prepared(sent: object, size: int, service: Service, characters: int = 0) ->
         return Refused(error_body(error))
     prepared = service.documents.prepared(asking.query, asking.operation_name)
     return prepared if isinstance(prepared, Refused) else (prepared, asking)
+
+
+class _Gone(Exception):
+    """The client has gone; nobody waits for the answer."""
+
+
+async def _unless_gone(answering: Awaitable[Answer], receive: Receive) -> Answer:
+    """What answers a question, which is cancelled when the client goes. Raises _Gone."""
+    answerer = asyncio.current_task()
+    assert answerer is not None
+    watching: asyncio.Task[None] | None = None
+    gone = False
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        answerer.cancel()
+
+    def begin() -> None:
+        nonlocal watching
+        watching = asyncio.create_task(watch())
+
+    timer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, begin)
+    try:
+        return await answering
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        answerer.uncancel()
+        raise _Gone from None
+    finally:
+        timer.cancel()
+        if watching is not None:
+            watching.cancel()
 
 
 def _in_query_string(scope: Scope) -> tuple[object, int]:
