@@ -7,6 +7,7 @@ What lies above uses the names below and the values of `values.py`, `expression.
 from bitmap_store.clock import Clock
 from bitmap_store.definitions import TagChange, TagDefinition
 from bitmap_store.files.reader import Format
+from bitmap_store.sqlite.condition import Condition, condition_of
 from bitmap_store.sqlite.engine import SqliteStore as Store
 from bitmap_store.sqlite.exports import ExportColumn, schema_of
 from bitmap_store.sqlite.jobs import ImportRequest
@@ -17,6 +18,7 @@ from bitmap_store.sqlite.views import View
 
 __all__ = [
     "Clock",
+    "Condition",
     "ExportColumn",
     "Format",
     "ImportRequest",
@@ -26,6 +28,7 @@ __all__ = [
     "TagDefinition",
     "TokenInfo",
     "View",
+    "condition_of",
     "schema_of",
     "tags_suggested",
 ]

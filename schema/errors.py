@@ -34,7 +34,7 @@ def describe(error: GraphQLError) -> None:
     elif cause is None and not error.message.startswith("Cannot return null"):
         _describe_request(error)
     else:
-        logger.error("unforeseen error at %s", error.path, exc_info=cause or error)
+        logger.error("an unforeseen error in a field", exc_info=cause or error)
         error.message = "internal error"
         error.extensions = {"code": "INTERNAL"}
 

@@ -271,7 +271,7 @@ def test_a_decision_says_why_and_what_holds_it(page: Path) -> None:
         assert re.search(rf"^(async )?def {test}\b" if test else "", (ROOT / file).read_text(), re.MULTILINE), test
 
 
-@pytest.mark.parametrize("name", ["run.txt", "dev.txt", "bench.txt"])
+@pytest.mark.parametrize("name", ["run.txt", "dev.txt", "tracing.txt", "bench.txt"])
 def test_every_pin_has_hashes_and_no_address(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text()
     assert "://" not in text
@@ -282,7 +282,7 @@ def test_every_pin_has_hashes_and_no_address(name: str) -> None:
 def test_pins_are_the_same_in_all_files() -> None:
     """They are installed into one environment, one upon the other."""
     pinned: dict[str, list[str]] = {}
-    for name in ("run.txt", "dev.txt", "bench.txt"):
+    for name in ("run.txt", "dev.txt", "tracing.txt", "bench.txt"):
         lines = re.findall(r"^[\w.-]+.*==.*(?= \\$)", (ROOT / "requirements" / name).read_text(), re.MULTILINE)
         assert lines
         for package in {re.split("[^\\w.-]", line)[0] for line in lines}:

@@ -25,6 +25,7 @@ from schema.limits import check_request
 from web.answers import Key
 from web.asking import Asking, as_json, error_body, exact_json
 from web.events import Events, once, subscribed
+from web.exchange import current
 from web.media import EVENTS, JSON, RESPONSE, Media, answered_as, is_json
 from web.service import BODY_BYTES_MAX, STATUS, Service, log
 from web.websocket import Connection
@@ -83,8 +84,10 @@ class Endpoint:
                 raise _Failed(Invalid(f"answers are written as {RESPONSE}, {JSON} or {EVENTS}"), 406, [])
             status, answer = await self._answer(scope, headers, receive, media, live)
             if isinstance(answer, Events):
-                await answer.respond(receive, send)
+                with self._service().measures.live():
+                    await answer.respond(receive, send)
                 return
+            current().answered(answer)
             if status is None:
                 status = 400 if media is Media.RESPONSE else 200
             if media is Media.EVENTS:
@@ -97,7 +100,7 @@ class Endpoint:
             if status == 401:
                 more = [(b"www-authenticate", b"Bearer")]
         except Exception:
-            log.exception("%s %s failed", scope["method"], PATH)
+            log.exception("a request failed")
             status, answer = 500, error_body(TagroarError("internal error"))
         body = answer if isinstance(answer, bytes) else as_json(answer)
         written = Media.RESPONSE if media is Media.RESPONSE else Media.JSON
@@ -116,8 +119,9 @@ class Endpoint:
     ) -> tuple[int | None, Answer | bytes | Events]:
         """The status and the answer; no status where GraphQL refuses the request. live: events can be read."""
         service = self._service()
-        authorization = headers.get(b"authorization")
-        view, viewer = await service.admitted(None if authorization is None else authorization.decode("latin-1"))
+        sent_by = headers.get(b"authorization")
+        authorization = None if sent_by is None else sent_by.decode("latin-1")
+        view, viewer = await service.admitted(authorization)
         key: Key | None = None
         by_post = scope["method"] == "POST"
         if by_post:
@@ -125,6 +129,8 @@ class Endpoint:
             key = (body, viewer.scopes)
             known = service.answers.find(key, view)
             if known is not None:
+                current().kind = OperationType.QUERY.value
+                service.measures.add("answers_given_again_total", 1)
                 return 200, known
             sent, size = exact_json(body), len(body)
         else:
@@ -132,6 +138,7 @@ class Endpoint:
         if isinstance(sent, list):
             if media is Media.EVENTS:
                 raise Invalid("requests in an array are answered as JSON")
+            current().kind = "array"
             context = Context(service.store, viewer, batching, service.limits, view)
             return 200, as_json(await answer_all(sent, service, context))
         prepared = _prepared(sent, size, service)
@@ -139,7 +146,8 @@ class Endpoint:
             return None, prepared.answer
         operation, asking = prepared
         if operation.kind is OperationType.SUBSCRIPTION and live:
-            return 200, Events(subscribed(asking, Context(service.store, viewer, batching, service.limits, view)))
+            told = subscribed(asking, Context(service.store, viewer, batching, service.limits, view))
+            return 200, Events(service.while_admitted(authorization, told))
         if operation.kind is OperationType.SUBSCRIPTION:
             return None, error_body(Invalid(f"subscriptions are answered as {EVENTS} or over a WebSocket"))
         if operation.kind is OperationType.MUTATION and not by_post:
@@ -206,6 +214,8 @@ async def answer_all(sent: list[object], service: Service, context: Context) -> 
             answers.append(error_body(Invalid("subscriptions are not answered in an array")))
         else:
             answers.append(await operation.run(asking.variables, context))
+    for answer in answers:
+        current().answered(answer)
     return answers
 
 
@@ -220,7 +230,10 @@ def _prepared(sent: object, size: int, service: Service, characters: int = 0) ->
     except (Forbidden, NotFound, TooLarge) as error:
         return Refused(error_body(error))
     prepared = service.documents.prepared(asking.query, asking.operation_name)
-    return prepared if isinstance(prepared, Refused) else (prepared, asking)
+    if isinstance(prepared, Refused):
+        return prepared
+    current().asked(prepared.kind.value, asking.query, asking.operation_name)
+    return prepared, asking
 
 
 def _in_query_string(scope: Scope) -> tuple[object, int]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
+from time import perf_counter
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +15,8 @@ from schema.documents import Refused
 from schema.limits import check_request
 from web.asking import Asking, as_json, error_body, exact_json
 from web.events import subscribed
+from web.exchange import Exchange, begin, current
+from web.logs import log_exchange
 from web.service import Service, log
 
 PROTOCOL = "graphql-transport-ws"
@@ -40,6 +43,7 @@ class Connection:
         self._authorization: str | None = None
         self._acknowledged = False
         self._operations: dict[str, asyncio.Task[None]] = {}
+        self._begun = 0
 
     async def serve(self) -> None:
         """Serves until the client goes or breaks the protocol."""
@@ -59,6 +63,10 @@ class Connection:
                 await self._socket.close(closed.code, closed.reason)
         except WebSocketDisconnect:
             pass
+        except Exception:
+            log.exception("a WebSocket failed")
+            with suppress(RuntimeError, WebSocketDisconnect):
+                await self._socket.close(1011, "Internal error")
         finally:
             running = list(self._operations.values())
             for task in running:
@@ -147,18 +155,30 @@ class Connection:
 
     async def _run(self, key: str, payload: object, size: int) -> None:
         """Runs one operation to its end, its answers told as they come."""
+        self._begun += 1
+        exchange = begin(Exchange(f"{current().id}-{self._begun}", "graphql"))
         try:
             async for answer in self._answers(payload, size):
+                exchange.answered(answer.answer if isinstance(answer, Refused) else answer)
                 if isinstance(answer, Refused):
                     await self._end(key, {"type": "error", "payload": answer.answer["errors"]})
                     return
                 await self._send({"id": key, "type": "next", "payload": answer})
             await self._end(key, {"type": "complete"})
+        except asyncio.CancelledError:
+            exchange.failed("gone")
+            raise
         except TagroarError as error:
+            exchange.failed(error.code)
             await self._end(key, {"type": "error", "payload": error_body(error)["errors"]})
         except Exception:
+            exchange.failed(TagroarError.code)
             log.exception("an operation over a WebSocket failed")
             await self._end(key, {"type": "error", "payload": error_body(TagroarError("internal error"))["errors"]})
+        finally:
+            seconds = None if exchange.kind == "subscription" else perf_counter() - exchange.began
+            self._service.measures.count(exchange, seconds)
+            log_exchange(exchange, None)
 
     async def _answers(self, payload: object, size: int) -> AsyncIterator[dict[str, Any] | Refused]:
         asking = Asking.of(payload, self._service.known)
@@ -167,11 +187,13 @@ class Connection:
         if isinstance(prepared, Refused):
             yield prepared
             return
+        current().asked(prepared.kind.value, asking.query, asking.operation_name)
         context = await self._service.context(self._authorization)
         if prepared.kind is not OperationType.SUBSCRIPTION:
             yield await prepared.run(asking.variables, context)
             return
-        async with aclosing(subscribed(asking, context)) as told:
+        authorized = self._service.while_admitted(self._authorization, subscribed(asking, context))
+        async with aclosing(authorized) as told:
             async for answer in told:
                 yield answer
 

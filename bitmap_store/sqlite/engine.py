@@ -541,12 +541,12 @@ class SqliteStore:
 
     # ------------------------------------------------------------ tokens
 
-    async def create_token(self, name: str, scopes: Sequence[str]) -> str:
+    async def create_token(self, name: str, scopes: Sequence[str], expires_at: datetime | None = None) -> str:
         """A new secret under a name; it is not kept and cannot be shown again. CONFLICT for a name in use."""
-        return await self.write(lambda transaction: tokens.create(transaction, name, scopes))
+        return await self.write(lambda transaction: tokens.create(transaction, name, scopes, expires_at))
 
     async def tokens(self) -> list[TokenInfo]:
-        """All tokens that are in force."""
+        """All tokens that were not revoked."""
         return await tokens.in_force(self._async_engine)
 
     async def revoke_token(self, name: str) -> None:
@@ -554,6 +554,6 @@ class SqliteStore:
         await self.write(lambda transaction: tokens.revoke(transaction, name))
 
     async def token(self, secret: str) -> TokenInfo | None:
-        """Who a secret stands for; None when it is not in force."""
+        """Who a secret stands for, until it expires; None where it was never given or was revoked."""
         with self._memberships.lock:
             return tokens.find(self._connection, secret)

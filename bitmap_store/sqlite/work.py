@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -102,6 +103,7 @@ class Workers:
     async def close(self) -> None:
         """Ends the child processes; what they had not made visible never will be."""
         for process in list(self._processes):
-            process.terminate()
+            with suppress(ProcessLookupError):  # it has ended, and nobody has heard of it yet
+                process.terminate()
         if self._watching:
             await asyncio.wait(self._watching)

@@ -1,0 +1,20 @@
+"""A token may come to its end by itself."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Brings the tables to this revision."""
+    op.add_column("token", sa.Column("expires_at", sa.BigInteger(), nullable=True))
+
+
+def downgrade() -> None:
+    """Takes this revision back. Tokens that would have ended are revoked, as an older program would let them in."""
+    op.execute("DELETE FROM token WHERE expires_at IS NOT NULL")
+    op.drop_column("token", "expires_at")
