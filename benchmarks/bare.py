@@ -54,6 +54,7 @@ def serve(port: int) -> None:
         loop="auto",
         ws="websockets-sansio",
         log_level="warning",
+        access_log=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
 

@@ -4,10 +4,12 @@ A tag is cut into cells; a row is one cell of each tag. Rows, the others and the
 audience where the tags are exclusive.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from math import prod
+from typing import TypeVar
 
 from bitmap_store.errors import Invalid, TooLarge
 from bitmap_store.expression import And, Everyone, Expression, Match, Not, Or
@@ -20,6 +22,9 @@ from resolvers.cells import By, Cell, Dimension, dimension
 from resolvers.context import Context, bounded
 
 DIMENSIONS_MAX = 3
+RESTS = 2
+"""Rows behind those of values: the others, and the unknown."""
+T = TypeVar("T")
 
 
 async def breakdown(
@@ -51,7 +56,9 @@ async def portrait(
     tags = tags_chosen(context, question.entity, keys, category).tags
     if len(tags) > context.limits.portrait_tags_max:
         raise TooLarge(f"a portrait shows at most {context.limits.portrait_tags_max} tags", argument="tags")
-    dimensions = [await dimension(context, question, By(tag.key), f"tags.{i}") for i, tag in enumerate(tags)]
+    dimensions = [
+        await dimension(context, question, By(tag.key), f"tags.{i}") async for i, tag in _in_turns(enumerate(tags))
+    ]
     tables = await _tables(context, question, against, [[each] for each in dimensions], top)
     known = await context.store.breakdown(question.plan, [each.known for each in dimensions])
     return [
@@ -83,10 +90,16 @@ async def _tables(
         for table, counts, dimensions in zip(cells, sizes, tables, strict=True)
     ]
     everyone = context.store.plan_everyone(question.plan.reading)
-    parts = [_parts(question, dimensions, rows, everyone) for dimensions, rows in zip(tables, shown, strict=True)]
+    parts = [
+        _parts(question, dimensions, [table[i] for i in rows], everyone)
+        async for dimensions, table, rows in _in_turns(zip(tables, cells, shown, strict=True))
+    ]
     plans = [part.plan for table in parts for part in table]
     whole, whole_baseline = await context.store.count([question.plan, baseline])
-    inside = _split(await context.store.breakdown(question.plan, plans), parts)
+    rests = iter(
+        await context.store.breakdown(question.plan, [each.plan for table in parts for each in table[-RESTS:]])
+    )
+    inside = [[*(counts[i] for i in rows), *islice(rests, RESTS)] for counts, rows in zip(sizes, shown, strict=True)]
     outside = _split(await context.store.breakdown(baseline, plans), parts)
     return [
         [
@@ -94,8 +107,15 @@ async def _tables(
             for part, count, base in zip(table, counts, bases, strict=True)
             if count or part.kind is not RowKind.OTHER
         ]
-        for table, counts, bases in zip(parts, inside, outside, strict=True)
+        async for table, counts, bases in _in_turns(zip(parts, inside, outside, strict=True))
     ]
+
+
+async def _in_turns(items: Iterable[T]) -> AsyncIterator[T]:
+    """The items, and after each a turn for others: all values of all tags keep the event loop for tens of ms."""
+    for item in items:
+        yield item
+        await asyncio.sleep(0)
 
 
 def _crossed(context: Context, dimensions: Sequence[Dimension]) -> list[tuple[Cell, ...]]:
@@ -106,12 +126,10 @@ def _crossed(context: Context, dimensions: Sequence[Dimension]) -> list[tuple[Ce
     return list(product(*(each.cells for each in dimensions)))
 
 
-def _largest(
-    cells: Sequence[tuple[Cell, ...]], sizes: Sequence[int], top: int, ordered: bool
-) -> list[tuple[Cell, ...]]:
-    """The `top` largest, largest first, or in their own order; ties stay in the order of the catalog."""
+def _largest(cells: Sequence[tuple[Cell, ...]], sizes: Sequence[int], top: int, ordered: bool) -> list[int]:
+    """The places of the `top` largest, largest first, or in their own order; ties stay in the order of the catalog."""
     ranked = sorted(range(len(cells)), key=lambda i: -sizes[i])[:top]
-    return [cells[i] for i in (sorted(ranked) if ordered else ranked)]
+    return sorted(ranked) if ordered else ranked
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +145,7 @@ class _Part:
 def _parts(
     question: Question, dimensions: Sequence[Dimension], shown: Sequence[tuple[Cell, ...]], everyone: Plan
 ) -> list[_Part]:
-    """The rows of one breakdown: those shown, the known in none of them, and those of whom a tag is not known."""
+    """The rows of one breakdown: those shown, then the known in none of them, and those of whom a tag is not known."""
     reading = question.plan.reading
     blank = tuple(None for _ in dimensions)
     known: list[Expression] = [Match(each.tag.key) for each in dimensions]

@@ -7,6 +7,7 @@ A context is of one request: one operation of a WebSocket, all operations of an 
 from collections.abc import Hashable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from bitmap_store import Store, View
 from bitmap_store.catalog import Selection
@@ -46,17 +47,31 @@ class Context:
         self._leaves = 0
         self.extensions: dict[str, object] = {}
         """What the answer tells besides data and errors, such as its cost; of each operation anew."""
-        self._begin(view or store.view())
+        self.view = view or store.view()
+
+    @cached_property
+    def view(self) -> View:
+        """What is seen; after a write the newest view, taken when somebody looks."""
+        return self.store.view()
+
+    @cached_property
+    def loaders(self) -> Loaders:
+        """The loaders of the view."""
+        return Loaders(self.store, self.view, self._batched)
+
+    @cached_property
+    def selections(self) -> dict[Hashable, Selection]:
+        """Choices of tags that were made in the view."""
+        return {}
+
+    @cached_property
+    def _plans(self) -> dict[tuple[Expression, str, Reading], Plan]:
+        return {}
 
     def refresh(self) -> None:
-        """Takes the newest view; nothing that was loaded before is used again."""
-        self._begin(self.store.view())
-
-    def _begin(self, view: View) -> None:
-        self.view = view
-        self.loaders = Loaders(self.store, view, self._batched)
-        self.selections: dict[Hashable, Selection] = {}
-        self._plans: dict[tuple[Expression, str, Reading], Plan] = {}
+        """Ends the view; nothing that was loaded before is used again."""
+        for name in ("view", "loaders", "selections", "_plans"):
+            self.__dict__.pop(name, None)
 
     def reading(self, entity: str, as_of: datetime | None = None) -> Reading:
         """The reading of an entity now, or as of a moment within the retention."""

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "schema": {"ours": {"bitmap_store", "resolvers"}, "others": {"graphql", "orjson", "strawberry"}},
     "web": {"ours": {"bitmap_store", "resolvers", "schema"},
             "others": {"graphql", "jwt", "opentelemetry", "orjson", "prometheus_client", "pyarrow", "pydantic",
-                       "pydantic_settings", "starlette", "strawberry"}},
+                       "pydantic_settings", "starlette", "strawberry", "uvicorn"}},
     "demo": {"ours": {"bitmap_store"}, "others": {"numpy", "pyarrow", "pydantic"}},
     "benchmarks": {"ours": {"bitmap_store"},
                    "others": {"chdb", "duckdb", "numpy", "orjson", "pyarrow", "pyroaring", "redis",

@@ -1,10 +1,12 @@
 """What was written since the base: in layers, and in leaves that are carried on, it says what it says from scratch."""
 
+from array import array
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest.mock import patch
 
 import numpy as np
 from hypothesis import given, settings
@@ -15,9 +17,11 @@ from bitmap_store.bitmaps import bitmap_of
 from bitmap_store.definitions import TagDefinition
 from bitmap_store.plan import Happened, Range, Reading, Span, Tagged
 from bitmap_store.rows import NAMES, ROW, Row, Rows, decode, encode, in_order
-from bitmap_store.sqlite.base import Leaf, members_of_rows
+from bitmap_store.sqlite import layers as layers_module
+from bitmap_store.sqlite.base import Leaf, TagBase, members_of_rows
 from bitmap_store.sqlite.database import read_connection
 from bitmap_store.sqlite.layers import (
+    Change,
     Layer,
     bytes_of,
     covered,
@@ -29,7 +33,9 @@ from bitmap_store.sqlite.layers import (
     rows_in,
 )
 from bitmap_store.sqlite.leaves import KnownLeaf, LeafCache
+from bitmap_store.sqlite.log import LogEntry
 from bitmap_store.sqlite.memberships import Memberships
+from bitmap_store.sqlite.standing import Standing
 from bitmap_store.values import NEVER, Assign, Batch, TagKind, micros
 from tests.histories import batches, define
 from tests.worlds import MONDAY, StillClock, StoreWorld, copied
@@ -104,8 +110,14 @@ def changes(draw: st.DrawFn) -> Layer:
     return Layer(0, touched, draw(st.sampled_from([Rows.from_tuples, in_columns]))(tuples))
 
 
-@given(st.lists(changes(), min_size=1, max_size=12), leaves, st.integers(0, 2))
-def test_layers_say_what_was_written_last(written: list[Layer], leaf: Leaf, moment: int) -> None:
+@given(st.lists(changes(), min_size=1, max_size=12), leaves, st.integers(0, 2), st.sampled_from([0, 6, 64]))
+def test_layers_say_what_was_written_last(written: list[Layer], leaf: Leaf, moment: int, few: int) -> None:
+    with patch.object(layers_module, "FEW", few):  # up to which size they are merged row by row
+        check_layers(written, leaf, moment)
+
+
+def check_layers(written: list[Layer], leaf: Leaf, moment: int) -> None:
+    """Layers grow by one change after the other, and say at the end what the last change of each user said."""
     said: dict[int, list[Row]] = {}
     layers: tuple[Layer, ...] = ()
     for version, change in enumerate(written, 1):
@@ -128,6 +140,39 @@ def test_layers_say_what_was_written_last(written: list[Layer], leaf: Leaf, mome
     touched, members, _ = members_in(reversed(layers), leaf, moment)
     assert touched == BitMap(said)
     assert members == members_of_rows(leaf, moment, in_order(in_columns(every)))
+
+
+@given(st.lists(changes(), min_size=1, max_size=8), st.integers(0, 3), st.sampled_from([0, 0, 2, 5]), st.data())
+def test_later_rows_are_those_after_the_last_change(
+    written: list[Layer], sealed: int, flip: int, data: st.DataObject
+) -> None:
+    """At each version that layers and base do not go beyond, while more is written."""
+    entries: list[LogEntry] = []
+    flips = [LogEntry(flip, True, 0)] if flip else []
+    standing = Standing(TagBase(0, {}), 0, array("q"), entries, flips, (), sealed)
+    users = BitMap([0, 2, 5])
+    for version, change in enumerate(written, 1):
+        if version == flip:
+            entries.append(flips[0])
+        else:
+            entries.append(LogEntry(version, False, version, Change(change.touched, change.rows, change.rows)))
+        at = data.draw(st.integers(0, version))
+        found = standing.later_rows(at, users)
+        if at < max(sealed, flip):
+            assert found is None
+            continue
+        assert found is not None
+        said: dict[int, list[Row]] = {}
+        for entry in entries:
+            if sealed < entry.version <= at and entry.change is not None:
+                said |= {user: entry.change.before.of(BitMap([user])).tolist() for user in entry.change.touched & users}
+        parts, left = found
+        assert repr([row for part in parts for row in part.tolist()]) == repr(
+            [r for u in sorted(said) for r in said[u]]
+        )
+        assert left == users - BitMap(said)
+    entries.append(LogEntry(len(written) + sealed + 1, False, 0))  # of which nothing is in hand
+    assert standing.later_rows(len(written) + sealed + 1, users) is None
 
 
 # ---------------------------------------------------------------- leaves

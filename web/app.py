@@ -24,6 +24,7 @@ from web.asking import error_body
 from web.bulk import BulkRoutes
 from web.graphql import GraphQLRoutes, Shortcut
 from web.service import Service, guarded, log
+from web.streams import when_told_to_stop
 from web.watching import Watching
 
 UPKEEP_SECONDS = 10
@@ -53,7 +54,8 @@ def create_app(open_service: Callable[[], Service], *, demo: bool = False) -> St
         state.service = open_service()
         upkeep = asyncio.create_task(keep_up(state.service))
         try:
-            yield
+            with when_told_to_stop(state.service.streams.end):
+                yield
         finally:
             upkeep.cancel()
             await asyncio.gather(upkeep, return_exceptions=True)

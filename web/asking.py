@@ -1,7 +1,6 @@
 """What a client asks of GraphQL on any transport: a document, variables, an operation, and how an answer is written."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,8 @@ from bitmap_store.errors import Invalid, TagroarError
 from schema.scalars import ExactFloat
 from web.known import Known
 
-_MANY_DIGITS = re.compile(rb"[0-9.]{16}")
+_DIGITS = bytes(ord("0") if char in b"0123456789." else ord(" ") for char in range(256))
+_MANY_DIGITS = b"0" * 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,8 @@ def exact_json(text: bytes) -> object:
     """
     try:
         found: object = orjson.loads(text)
-        return json.loads(text, parse_float=ExactFloat) if _MANY_DIGITS.search(text) else found
+        many = _MANY_DIGITS in text.translate(_DIGITS)  # which takes a tenth of a regular expression
+        return json.loads(text, parse_float=ExactFloat) if many else found
     except (ValueError, RecursionError):
         raise Invalid("the request is not JSON in UTF-8, or is nested too deeply") from None
 

@@ -33,6 +33,8 @@ from web.websocket import Connection
 PATH = "/graphql"
 METHODS = ("GET", "POST")
 JSON_TYPE = JSON.encode()
+NOT_STORED = [(b"cache-control", b"private, no-cache"), (b"vary", b"accept, authorization")]
+"""Of what a GET is answered: it is of this moment, and for who asked."""
 
 Page = Callable[[Request], Awaitable[Response]]
 Headers = dict[bytes, bytes]
@@ -78,7 +80,7 @@ class Endpoint:
             await response(scope, receive, send)
             return
         media, live = answered_as(headers.get(b"accept", b""))
-        more: list[tuple[bytes, bytes]] = []
+        more = [] if scope["method"] == "POST" else NOT_STORED
         try:
             if media is None:
                 raise _Failed(Invalid(f"answers are written as {RESPONSE}, {JSON} or {EVENTS}"), 406, [])
@@ -91,14 +93,14 @@ class Endpoint:
             if status is None:
                 status = 400 if media is Media.RESPONSE else 200
             if media is Media.EVENTS:
-                await Events(once(answer)).respond(receive, send)
+                await Events(once(answer), self._service().streams).respond(receive, send)
                 return
         except _Failed as failed:
-            status, more, answer = failed.status, failed.headers, error_body(failed.error)
+            status, more, answer = failed.status, [*more, *failed.headers], error_body(failed.error)
         except TagroarError as error:
             status, answer = STATUS[error.code], error_body(error)
             if status == 401:
-                more = [(b"www-authenticate", b"Bearer")]
+                more = [*more, (b"www-authenticate", b"Bearer")]
         except Exception:
             log.exception("a request failed")
             status, answer = 500, error_body(TagroarError("internal error"))
@@ -146,14 +148,16 @@ class Endpoint:
             return None, prepared.answer
         operation, asking = prepared
         if operation.kind is OperationType.SUBSCRIPTION and live:
-            told = subscribed(asking, Context(service.store, viewer, batching, service.limits, view))
-            return 200, Events(service.while_admitted(authorization, told))
+            service.streams.check_room()
+            context = Context(service.store, viewer, batching, service.limits, view)
+            told = service.while_admitted(authorization, subscribed(asking, context))
+            return 200, Events(told, service.streams)
         if operation.kind is OperationType.SUBSCRIPTION:
             return None, error_body(Invalid(f"subscriptions are answered as {EVENTS} or over a WebSocket"))
         if operation.kind is OperationType.MUTATION and not by_post:
             raise _Failed(Invalid("mutations are sent by POST"), 405, [(b"allow", b"POST")])
         store, watched = service.store, None
-        if key is not None and service.answers.is_wanted(key) and operation.lasting:
+        if key is not None and operation.lasting and service.answers.is_wanted(key):
             store, watched = Watched.over(service.store)
         answer = await operation.run(asking.variables, Context(store, viewer, batching, service.limits, view))
         if key is not None and watched is not None and "errors" not in answer:
@@ -267,4 +271,5 @@ async def _body(headers: Headers, receive: Receive) -> bytes:
 
 
 def _wants_page(scope: Scope, headers: Headers) -> bool:
-    return b"text/html" in headers.get(b"accept", b"") and "query" not in QueryParams(scope["query_string"])
+    asks = {"query", "documentId", "extensions"} & QueryParams(scope["query_string"]).keys()
+    return not asks and b"text/html" in headers.get(b"accept", b"")

@@ -21,6 +21,7 @@ from web.answers import Answers
 from web.asking import error_body, exact_json
 from web.known import Known
 from web.measures import Measures
+from web.streams import Streams
 from web.tracing import TracedDocuments, Tracing
 
 BODY_BYTES_MAX = 1 << 20
@@ -63,6 +64,7 @@ class Service:
     answer_cache_bytes_max: int = 16 << 20
     batch_max: int = 10
     known: Known = field(default_factory=Known)
+    streams: Streams = field(default_factory=Streams)
     issuer: Issuer | None = None
     clock: Clock = field(default_factory=Clock)
     """Of the world, for what expires; the store has one that may be set."""

@@ -21,6 +21,7 @@ from bitmap_store.rows import (
     NAMES,
     ROW,
     Column,
+    Row,
     Rows,
     decode_columns,
     encode,
@@ -150,12 +151,13 @@ def fragments_and_sets(rows: Rows) -> Iterator[tuple[Fragment, BitMap]]:
 class ValueBase(ABC):
     """The members of one value over all shards; a Table, whatever its columns come from."""
 
-    __slots__ = ("_constants", "ends_first", "value")
+    __slots__ = ("_constants", "_said", "ends_first", "value")
 
     def __init__(self, value: int, ends_first: int) -> None:
         self.value = value
         self.ends_first = ends_first
         self._constants: Mapping[str, Any] | None = None
+        self._said: tuple[Any, ...] | None = None  # what every row says after its user; empty if it is not one thing
 
     @property
     @abstractmethod
@@ -225,6 +227,13 @@ class ValueBase(ABC):
             return Rows(self.length, {name: self.column(name) for name in NAMES})
         inside = self.users & wanted
         return self.rows_of(ids_of(inside)) if inside else rows_of(0)
+
+    def rows_at(self, user: int) -> list[Row]:
+        """The same of one member, as tuples; where all members say the same, without a look at any column."""
+        if self._said is None:
+            constants = self.constants()
+            self._said = tuple([constants[name] for name in NAMES[1:]]) if len(constants) == len(NAMES) - 1 else ()
+        return [(user, *self._said)] if self._said else self.rows_of(np.array([user], np.uint32)).tolist()
 
     def rows_of(self, users: NDArray[np.uint32]) -> Rows:
         """The rows of users who are all members, ascending."""
@@ -373,6 +382,7 @@ class TagBase:
         self.numbers = numbers
         self.private_bytes = private_bytes
         self.exclusive = exclusive
+        self._members: tuple[tuple[ValueBase, BitMap], ...] | None = None
 
     @classmethod
     def of_fragments(cls, version: int, fragments: Iterable[Fragment], stamp: int = 0) -> "TagBase":
@@ -388,8 +398,15 @@ class TagBase:
 
     def rows(self, wanted: BitMap | None = None) -> Rows:
         """The rows of the wanted users, or of all; not in canonical order."""
-        values = self.values.values()
-        return joined([value.rows(wanted) for value in values if wanted is None or value.users.intersect(wanted)])
+        if wanted is None:
+            return joined([value.rows() for value in self.values.values()])
+        if self._members is None:
+            self._members = tuple([(value, value.users) for value in self.values.values()])
+        if len(wanted) <= FEW:
+            few = list(wanted)
+            found = [(value, user) for value, users in self._members for user in few if user in users]
+            return Rows.from_tuples([row for value, user in found for row in value.rows_at(user)])
+        return joined([value.rows(wanted) for value, users in self._members if users.intersect(wanted)])
 
     def members(self, leaf: Leaf, moment: int) -> BitMap:
         """The users of a leaf; must not be changed."""

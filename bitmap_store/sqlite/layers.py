@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pyroaring import BitMap
 
 from bitmap_store.plan import Happened, Range
-from bitmap_store.rows import Row, Rows, in_order, joined
+from bitmap_store.rows import FEW, Row, Rows, in_order, joined
 from bitmap_store.sqlite.base import Leaf, members_of_rows
 from bitmap_store.values import NEVER
 
@@ -61,12 +61,26 @@ def merged(layers: Sequence[Layer]) -> Layer:
     """One layer that says what all say, where of two that touch a user the later one counts; at least one."""
     if len(layers) == 1:
         return layers[0]
+    if all(layer.size <= FEW for layer in layers):
+        return _merged_few(layers)
     middle = len(layers) // 2
     older, newer = merged(layers[:middle]), merged(layers[middle:])
     rows = in_order(joined([older.rows.without(newer.touched), newer.rows]))
     if rows.few() is None:
         rows = rows.narrowed()
     return Layer(newer.until, older.touched | newer.touched, rows)
+
+
+def _merged_few(layers: Sequence[Layer]) -> Layer:
+    """The same where each says little: a look at each user and each row, instead of sets and columns for each two."""
+    said: dict[int, list[Row]] = {}
+    for layer in layers:
+        for user in layer.touched:
+            said[user] = []
+        for row in layer.rows.tolist():
+            said[row[0]].append(row)
+    rows = Rows.from_tuples([row for user in sorted(said) for row in said[user]])
+    return Layer(layers[-1].until, BitMap(said), rows if rows.few() is not None else rows.narrowed())
 
 
 def taken_back(changes: Sequence[Change], version: int) -> Layer:

@@ -442,26 +442,16 @@ class Memberships:
         return found
 
     def _few(self, tag: int, version: int, users: BitMap) -> tuple[list[Rows], BitMap, Standing]:
-        """The rows of users that were written since the base, and the users who were not. For a writer, who asks
-        for few users of the newest version, each entry of the tail costs a look."""
+        """The rows of users that were written since the base, and the users who were not. For few users, as a writer
+        asks for, no layer is made of what was written last."""
         standing = self._standing(tag)
         if len(standing.entries) > 2 * self._tail_max:
             standing = self._sealed(tag, standing)
-        entries = standing.entries
-        tail = [entry.change for entry in reversed(entries) if entry.version > standing.sealed]
-        newest = (entries[-1].version if entries else standing.sealed) <= version
-        if len(users) > FEW_USERS or not newest or standing.flips or None in tail:
+        found = standing.later_rows(version, users) if len(users) <= FEW_USERS else None
+        if found is None:
             standing, layers = self._at(tag, version)
             return *rows_in(layers, users), standing
-        parts: list[Rows] = []
-        left = BitMap()
-        for user in users:
-            for change in tail:
-                if change is not None and change.after is not None and user in change.touched:
-                    parts.append(change.after.of_few(BitMap([user])))
-                    break
-            else:
-                left.add(user)
+        parts, left = found
         if left and standing.layers:
             older, left = rows_in(reversed(standing.layers), left)
             parts += older

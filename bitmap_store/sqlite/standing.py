@@ -6,12 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
+from pyroaring import BitMap
+
+from bitmap_store.rows import Rows
 from bitmap_store.sqlite.base import TagBase
 from bitmap_store.sqlite.layers import Layer
 from bitmap_store.sqlite.log import LogEntry, version_of
 
 ENTRY_BYTES = 1_200
 """About what an entry takes in memory with its change in hand."""
+
+
+@dataclass(slots=True)
+class Touched:
+    """Whom the later entries touch that are in no layer, up to the entry at `place`, and maybe others. Grows as it
+    is asked for; threads that do so at once see to the same entries."""
+
+    place: int = 0
+    users: BitMap = field(default_factory=BitMap)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +42,7 @@ class Standing:
     flips: Sequence[LogEntry] = ()
     layers: tuple[Layer, ...] = ()
     sealed: int = 0
+    _touched: Touched = field(default_factory=Touched, init=False)
 
     def is_base(self, version: int) -> bool:
         """Whether the base alone says all at a version: what was written since, if anything, it holds already."""
@@ -62,6 +75,32 @@ class Standing:
             end = bisect_right(entries, until, key=version_of)
         return entries[bisect_right(entries, after, 0, end, key=version_of) : end]
 
+    def later_rows(self, version: int, users: BitMap) -> tuple[list[Rows], BitMap] | None:
+        """The rows at a version of users whom entries touch that are in no layer, and the other users; None where the
+        base or a layer holds what is later, or an entry is not in hand. Who was not written lately costs one look."""
+        if version < self.sealed or not self.says_all_since(version):
+            return None
+        entries, touched = self.entries, self._touched
+        place = touched.place or bisect_right(entries, self.sealed, key=version_of)
+        fresh = entries[place:]
+        for entry in fresh:
+            if entry.change is not None:
+                touched.users |= entry.change.touched
+            elif not entry.in_base:
+                return None
+        touched.place = place + len(fresh)
+        parts: list[Rows] = []
+        left = users - touched.users
+        if len(left) < len(users):
+            tail = self.between(self.sealed, version)
+            for user in users - left:
+                found = _last_of(tail, user)
+                if found is None:
+                    left.add(user)
+                else:
+                    parts.append(found)
+        return parts, left
+
     def has_all(self, after: int) -> bool:
         """Whether all entries after a version are among the later ones."""
         return after >= (self.old[-1] if self.old else self.floor)
@@ -69,6 +108,15 @@ class Standing:
     def says_all_since(self, version: int) -> bool:
         """Whether all changes after a version are in the layers and the later entries."""
         return version >= self.floor and not (self.flips and self.flips[-1].version > version)
+
+
+def _last_of(tail: Sequence[LogEntry], user: int) -> Rows | None:
+    """The rows of a user after the last entry that touches it."""
+    for entry in reversed(tail):
+        change = entry.change
+        if change is not None and change.after is not None and user in change.touched:
+            return change.after.of_few(BitMap([user]))
+    return None
 
 
 @dataclass(slots=True, eq=False)

@@ -427,9 +427,9 @@ class Transaction:
         earlier = self.applied(batch.idempotency_key, fingerprint)
         if earlier is not None:
             return earlier
-        dense = self._dense(entity, batch)
-        editors = self._editors(entity, batch, dense)
         made = users_of(operation for operation in batch.operations if not isinstance(operation, Remove))
+        dense = self._dense(entity, batch, made)
+        editors = self._editors(entity, batch, dense)
         created = self.create(entity, BitMap([dense[name] for name in made]))
         changed = 0
         for i, operation in enumerate(batch.operations):
@@ -455,17 +455,17 @@ class Transaction:
         self.remember(batch.idempotency_key, fingerprint, result)
         return result
 
-    def _dense(self, entity: EntityKind, batch: Batch) -> dict[str, int]:
-        """Dense ids of the users of a batch; those that are only removed from need not have one."""
+    def _dense(self, entity: EntityKind, batch: Batch, made: list[str]) -> dict[str, int]:
+        """Dense ids of the users of a batch, of those that are to be `made` new ones; others need not have one."""
         for i, operation in enumerate(batch.operations):
             try:
                 check_user(operation.user)
             except Invalid as error:
                 error.argument = f"input.{i}.user"
                 raise
-        named = users_of(batch.operations)
-        made = users_of(operation for operation in batch.operations if not isinstance(operation, Remove))
-        return self.known(entity, named, batch.id_kind) | self.users(entity, made, batch.id_kind)
+        found = self.known(entity, users_of(batch.operations), batch.id_kind)
+        missing = [name for name in made if name not in found]
+        return found | self.users(entity, missing, batch.id_kind) if missing else found
 
     def _editors(self, entity: EntityKind, batch: Batch, dense: dict[str, int]) -> dict[str, TagEditor]:
         """An editor for each tag that the batch names, holding the rows of the users it touches there."""
