@@ -16,7 +16,7 @@ from bitmap_store.errors import TagroarError
 from tests.api import shop
 from tests.test_access import Whole
 from web import logs
-from web.exchange import Exchange, begin, id_of
+from web.exchange import Exchange, Ids, begin
 
 MARK = "s3cr3t"
 
@@ -71,7 +71,12 @@ def test_a_request_is_a_line(whole: Whole, stream: io.StringIO) -> None:
 
 @pytest.mark.parametrize("sent", [b"", b"a" * 65, b"a b", b"a\nb", "ä".encode(), b'"'])
 def test_an_odd_id_is_replaced(sent: bytes) -> None:
-    assert re.fullmatch("[0-9a-f]{16}", id_of(sent))
+    ids = Ids()
+    assert (
+        re.fullmatch("[0-9a-f]{16}", ids.id_of([(b"x-request-id", sent)]))
+        and len({ids.id_of([]) for _ in range(9)}) == 9
+    )
+    assert ids.id_of([(b"x-request-id", b"A.b_c-1")]) == "A.b_c-1"
 
 
 def test_nothing_of_anybody_is_logged(whole: Whole, stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ Whatever runs for it finds it (`current`), in threads and tasks too. It never ho
 
 import re
 import secrets
+from collections.abc import Iterable
 from contextvars import ContextVar
 from time import perf_counter
 
@@ -15,6 +16,7 @@ OUTCOMES = (
     "internal", "unavailable", "gone",
 )  # fmt: skip
 """How requests end: the code of the first error. `gone`: the client did not wait for the answer."""
+_WORD = (1 << 64) - 1
 _SANE = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
@@ -64,8 +66,17 @@ def begin(exchange: Exchange) -> Exchange:
     return exchange
 
 
-def id_of(sent: bytes | None) -> str:
-    """The id of a request: the one that was sent with it, where that is short and plain, else a new one."""
-    if sent is not None and _SANE.fullmatch(sent):
-        return sent.decode()
-    return secrets.token_hex(8)
+class Ids:
+    """Ids for requests, no two alike among processes: drawn once, then counted, as drawing each costs as much as
+    answering from memory. Made when serving begins: a process that is forked later would count the same."""
+
+    def __init__(self) -> None:
+        self._first = secrets.randbits(64)
+
+    def id_of(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        """The id that was sent with a request, where that is short and plain, else a new one."""
+        for name, value in headers:
+            if name == b"x-request-id" and _SANE.fullmatch(value):
+                return value.decode()
+        self._first = (self._first + 1) & _WORD
+        return f"{self._first:016x}"

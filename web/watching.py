@@ -5,7 +5,7 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from web.exchange import Exchange, begin, id_of
+from web.exchange import Exchange, Ids, begin
 from web.logs import log_exchange
 from web.service import STATUS, Service
 
@@ -20,13 +20,14 @@ class Watching:
     def __init__(self, app: ASGIApp, service: Callable[[], Service]) -> None:
         self._app = app
         self._service = service
+        self._ids = Ids()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection."""
         if scope["type"] == "http":
             await self._request(scope, receive, send)
         elif scope["type"] == "websocket":
-            begin(Exchange(id_of(_sent_id(scope)), "graphql"))
+            begin(Exchange(self._ids.id_of(scope["headers"]), "graphql"))
             with self._service().measures.live():
                 await self._app(scope, receive, send)
         else:
@@ -35,7 +36,7 @@ class Watching:
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         kind = _BY_PATH.get(path) or _BY_START.get(path[1:].partition("/")[0], "page")
-        exchange = begin(Exchange(id_of(_sent_id(scope)), kind))
+        exchange = begin(Exchange(self._ids.id_of(scope["headers"]), kind))
         status: int | None = None
         complete = False
 
@@ -45,30 +46,22 @@ class Watching:
                 status = message["status"]
                 if status >= 400:
                     exchange.failed(_BY_STATUS.get(status, "internal" if status >= 500 else "invalid"))
-                headers = [*message.get("headers", ()), (b"x-request-id", exchange.id.encode())]
-                await send({**message, "headers": headers})
+                # A list of its own: some are written once and sent with every answer.
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", exchange.id.encode())]
             else:
                 complete = not message.get("more_body")
-                await send(message)
+            await send(message)
 
-        tracing = self._service().tracing
+        service = self._service()
         try:
-            if tracing is None:
+            if service.tracing is None:
                 await self._app(scope, receive, answered)
             else:
-                with tracing.request(exchange):
+                with service.tracing.request(exchange):
                     await self._app(scope, receive, answered)
         finally:
             if not complete:
                 exchange.failed("internal" if status is None else "gone")
             seconds = None if exchange.kind == "subscription" else perf_counter() - exchange.began
-            self._service().measures.count(exchange, seconds)
+            service.measures.count(exchange, seconds)
             log_exchange(exchange, status)
-
-
-def _sent_id(scope: Scope) -> bytes | None:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            found: bytes = value
-            return found
-    return None
