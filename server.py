@@ -2,12 +2,13 @@
 
 import gc
 
-gc.disable()  # all that is imported stays, and looking for garbage in it takes a sixth of the time
+gc.disable()  # until all is imported: it stays, and looking for garbage in it takes a sixth of the time
 
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from starlette.applications import Starlette
 
-from bitmap_store import Clock, ImportRequest, Store, schema_of, tags_suggested
+from bitmap_store import Clock, ImportRequest, Store, back_up, check, restore, schema_of, tags_suggested
 from bitmap_store.errors import Invalid, TagroarError
 from bitmap_store.files.writers import write
 from bitmap_store.literals import parse_duration
@@ -42,11 +43,16 @@ from web.settings import Settings, unknown_variables
 from web.tracing import Tracing, check_installed
 from web.workers import CAN_FORK, serve_forked
 
+gc.freeze()
+gc.enable()
+
 DEMO_VARIABLE = "TAGROAR_DEMO"
 MEASURES_VARIABLE = "TAGROAR_MEASURES"
-SHUTDOWN_SECONDS = 5
+SHUTDOWN_SECONDS = 4
 SWITCH_SECONDS = 5e-4
 """So long a thread of an export or a portrait keeps the event loop from the interpreter; 5 ms is what Python has."""
+BESIDE = (MARK,)
+"""What stands beside the file of a store and belongs to its data."""
 EXIT_CODES = {"DONE": 0, "FAILED": 1, "CANCELLED": 130}
 
 cli = typer.Typer(
@@ -181,15 +187,15 @@ def fail(error: TagroarError) -> NoReturn:
     raise typer.Exit(1)
 
 
-def bar() -> Progress:
+def bar(*, rows: bool = True) -> Progress:
     """A progress bar with rows, rate and time left; where there is no terminal its last state is printed."""
+    counted = TextColumn("{task.fields[rows]:>12,} rows"), TextColumn("{task.fields[rate]:>10,.0f}/s")
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("{task.fields[rows]:>12,} rows"),
-        TextColumn("{task.fields[rate]:>10,.0f}/s"),
+        *(counted if rows else ()),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=err,
@@ -209,6 +215,10 @@ class Steps:
             self._tasks[title] = self._progress.add_task(title, total=1.0, rows=0, rate=0.0)
         task = self._progress.tasks[self._tasks[title]]
         self._progress.update(task.id, completed=done, rows=rows, rate=rows / max(task.elapsed or 0.0, 0.1))
+
+    def tell(self, title: str, done: float) -> None:
+        """The same for a step that has no rows."""
+        self(title, done, 0)
 
 
 # ---------------------------------------------------------------- serving
@@ -264,6 +274,55 @@ def migrate() -> None:
 
     found = with_store(settings(), version)
     out.print(f"The store has the shape of this version; its data version is {found}.")
+
+
+# ---------------------------------------------------------------- keeping it
+
+
+@cli.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="the directory to be made; in an existing one that is empty, itself")],
+    replace: Annotated[bool, typer.Option("--replace", help="put it in the place of an earlier backup")] = False,
+) -> None:
+    """Write a verified backup of the store; it may be served meanwhile."""
+    with on_the_disk() as steps:
+        done = back_up(settings().data, target, beside=BESIDE, replace=replace, tell=steps.tell)
+    out.print(f"Backup of data version {done.data_version}: {target}, {done.size:,} bytes", soft_wrap=True)
+
+
+@cli.command("restore")
+def restore_backup(
+    source: Annotated[Path, typer.Argument(help="a backup")],
+    replace: Annotated[bool, typer.Option("--replace", help="put it in the place of the store that is there")] = False,
+) -> None:
+    """Restore a backup into TAGROAR_DATA; nothing is touched before the backup is found whole."""
+    data = settings().data
+    with on_the_disk() as steps:
+        done = restore(source, data, beside=BESIDE, replace=replace, tell=steps.tell)
+    out.print(f"{data} holds data version {done.data_version}, of the backup of {done.made_at}", soft_wrap=True)
+
+
+@cli.command("check")
+def check_store() -> None:
+    """Go through all that is stored, and name what is damaged; it may be served meanwhile."""
+    data = settings().data
+    with on_the_disk() as steps:
+        problems = check(data, steps.tell)
+    for problem in problems:
+        print(f"{problem.code}: {problem.place}: {problem.said}; to do: {problem.remedy}")
+    if problems:
+        raise typer.Exit(1)
+    out.print(f"{data} is whole", soft_wrap=True)
+
+
+@contextmanager
+def on_the_disk() -> Iterator["Steps"]:
+    """Shows how far work on the files is; a failure ends the program with its sentence."""
+    try:
+        with bar(rows=False) as progress:
+            yield Steps(progress)
+    except TagroarError as error:
+        fail(error)
 
 
 # ---------------------------------------------------------------- bulk

@@ -7,6 +7,8 @@ What lies above uses the names below and the values of `values.py`, `expression.
 from bitmap_store.clock import Clock
 from bitmap_store.definitions import TagChange, TagDefinition
 from bitmap_store.files.reader import Format
+from bitmap_store.sqlite.backups import back_up, restore
+from bitmap_store.sqlite.checks import check
 from bitmap_store.sqlite.condition import Condition, condition_of
 from bitmap_store.sqlite.engine import SqliteStore as Store
 from bitmap_store.sqlite.exports import ExportColumn, schema_of
@@ -28,7 +30,10 @@ __all__ = [
     "TagDefinition",
     "TokenInfo",
     "View",
+    "back_up",
+    "check",
     "condition_of",
+    "restore",
     "schema_of",
     "tags_suggested",
 ]

@@ -11,6 +11,12 @@ _NEVER_REUSED = {"sqlite_autoincrement": True}
 """An id of a deleted row is never given again: the log and plans may still name it."""
 
 
+def _twice(table: str, *columns: str) -> Index:
+    """An index that nothing is looked up in: what a small table says stands there again, so that a flipped bit in
+    either is found when both are compared."""
+    return Index(f"{table}_twice", *columns)
+
+
 def _blob(nullable: bool = False) -> Column[bytes]:
     return Column(LargeBinary, nullable=nullable)
 
@@ -19,6 +25,7 @@ class StoreRow(SQLModel, table=True):
     """The one row that says where the store is: data version, catalog version, users ever created."""
 
     __tablename__ = "store"
+    __table_args__ = (_twice("store", "version", "catalog", "folds", "horizon", "generation"),)
     id: int = Field(default=1, primary_key=True)
     version: int = 0
     catalog: int = 0
@@ -31,7 +38,7 @@ class EntityRow(SQLModel, table=True):
     """An entity kind and the next dense id of its space."""
 
     __tablename__ = "entity"
-    __table_args__ = _NEVER_REUSED
+    __table_args__ = (_twice("entity", "key", "name", "next_dense"), _NEVER_REUSED)
     id: int | None = Field(default=None, primary_key=True)
     key: str = Field(unique=True)
     name: str
@@ -42,18 +49,52 @@ class CategoryRow(SQLModel, table=True):
     """A shelf in the tag catalog."""
 
     __tablename__ = "category"
-    __table_args__ = _NEVER_REUSED
+    __table_args__ = (_twice("category", "key", "name", "parent"), _NEVER_REUSED)
     id: int | None = Field(default=None, primary_key=True)
     key: str = Field(unique=True)
     name: str
     parent: str | None = None
 
 
+_TAG_SAYS = (
+    *("key", "entity", "name", "kind", "origin", "state", "sensitivity", "category", "definition", "rule", "rules"),
+    *("valid_for", "open", "hierarchical", "scale", "precision", "owner", "method", "scope", "unit", "version"),
+    "defined_at",
+)
+
+
 class TagRow(SQLModel, table=True):
     """The definition of a tag; `rules` is JSON: [[value, text], …]."""
 
     __tablename__ = "tag"
-    __table_args__ = _NEVER_REUSED
+    __table_args__ = (
+        _twice(
+            "tag",
+            "key",
+            "entity",
+            "name",
+            "kind",
+            "origin",
+            "state",
+            "sensitivity",
+            "category",
+            "definition",
+            "rule",
+            "rules",
+            "valid_for",
+            "open",
+            "hierarchical",
+            "scale",
+            "precision",
+            "owner",
+            "method",
+            "scope",
+            "unit",
+            "version",
+            "defined_at",
+        ),
+        _NEVER_REUSED,
+    )
     id: int | None = Field(default=None, primary_key=True)
     key: str = Field(unique=True)
     entity: str
@@ -93,7 +134,7 @@ class AudienceRow(SQLModel, table=True):
     """A saved audience."""
 
     __tablename__ = "audience"
-    __table_args__ = _NEVER_REUSED
+    __table_args__ = (_twice("audience", "key", "name", "entity", "text", "owner", "version"), _NEVER_REUSED)
     id: int | None = Field(default=None, primary_key=True)
     key: str = Field(unique=True)
     name: str
@@ -156,6 +197,7 @@ class AttributeRow(SQLModel, table=True):
     body: str
     from_version: int
     to_version: int | None = None
+    checksum: int | None = Field(default=None, sa_type=BigInteger)  # of the body; older rows have none
 
 
 class SourceRow(SQLModel, table=True):
@@ -212,6 +254,7 @@ class ShardRow(SQLModel, table=True):
     """Which generation of fragments holds in a shard of a tag; fragments of others are staged, or left over."""
 
     __tablename__ = "shard"
+    __table_args__ = (_twice("shard", "generation"),)
     tag_id: int = Field(primary_key=True)
     shard: int = Field(primary_key=True)
     generation: int
@@ -221,7 +264,10 @@ class FragmentRow(SQLModel, table=True):
     """The members of one tag value in one shard of 2^20 users, as an import or a fold made them."""
 
     __tablename__ = "fragment"
-    __table_args__ = (Index("fragment_tag", "tag_id", "generation", "value_id", "shard"),)
+    __table_args__ = (
+        Index("fragment_tag", "tag_id", "generation", "value_id", "shard"),
+        _twice("fragment", "ends_first"),
+    )
     id: int | None = Field(default=None, primary_key=True)
     tag_id: int
     value_id: int
@@ -241,6 +287,7 @@ class BaseRow(SQLModel, table=True):
     """
 
     __tablename__ = "base"
+    __table_args__ = (_twice("base", "version", "stamp"),)
     tag_id: int = Field(primary_key=True)
     version: int
     stamp: int = Field(sa_column=Column(BigInteger, nullable=False, server_default="0"))
@@ -297,6 +344,7 @@ class TokenRow(SQLModel, table=True):
     """An access token: its name, the SHA-256 of its secret, its scopes, and when it ends, if it does."""
 
     __tablename__ = "token"
+    __table_args__ = (_twice("token", "digest", "scopes", "expires_at"),)
     name: str = Field(primary_key=True)
     digest: str = Field(unique=True)
     scopes: str

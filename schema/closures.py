@@ -24,8 +24,10 @@ from resolvers.context import Context
 from schema.coercion import Coerced
 from schema.resolving import Leaf, Resolve, Resolver
 
-REMEMBERED = 8_192
-"""Values of which a selection remembers what became of them; of each some hundred bytes."""
+REMEMBERED_BYTES_MAX = 32 << 20
+"""So much all selections together remember of what became of values."""
+ENTRY_BYTES = 600
+"""About what such a value takes besides what became of it."""
 
 Path = tuple[Any, str | int] | None
 """Where a value stands in the answer: its key, after the path of what it stands in."""
@@ -154,8 +156,30 @@ def _keys(path: Path) -> list[str | int]:
     return found[::-1]
 
 
+class _Budget:
+    """The memory of all that is remembered, in one event loop; where it is used up all is forgotten."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._taken: list[dict[int, Any]] = []
+
+    def take(self, kept: dict[int, Any], size: int) -> None:
+        """To be called before something of this size is added."""
+        if self._bytes + size > REMEMBERED_BYTES_MAX:
+            for each in self._taken:
+                each.clear()
+            self._taken.clear()
+            self._bytes = 0
+        if not kept:
+            self._taken.append(kept)
+        self._bytes += size
+
+
+_budget = _Budget()
+
+
 def remembered(completed: Complete) -> Complete:
-    """What became of the last few thousand values that many users share is given again, encoded.
+    """What became of values that many users share is given again, encoded, as long as there is room.
 
     For what depends on the value alone, and where nothing was wrong with it.
     """
@@ -168,9 +192,9 @@ def remembered(completed: Complete) -> Complete:
         errors = len(run.errors)
         done = completed(value, run, path)
         if type(value) is TagOnProfile and value.is_common and len(run.errors) == errors:
-            if len(kept) >= REMEMBERED:
-                kept.clear()
-            done = Fragment(dumps(done))
+            written = bytes(memoryview(dumps(done)))  # as it comes it takes 4 KB, however short it is
+            _budget.take(kept, ENTRY_BYTES + len(written))
+            done = Fragment(written)
             kept[id(value)] = value, done
         return done
 

@@ -1,18 +1,21 @@
 """The cache changes no answer: built, stale, damaged, deleted, or not to be had at all."""
 
 import asyncio
+import resource
 import signal
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bitmap_store import croaring
 from bitmap_store.definitions import TagDefinition
 from bitmap_store.sqlite import bases, breakdowns, cache, jobs
 from bitmap_store.sqlite.cache import Built
+from bitmap_store.sqlite.sections import SectionsWriter
 from bitmap_store.values import Assign, Event, Remove, TagKind
 from tests.importing import import_apart
 from tests.worlds import StillClock, StoreWorld, copied
@@ -244,6 +247,19 @@ def test_a_damaged_file_is_made_again(written: StoreWorld, kind: str) -> None:
 
 
 @needs_mapping
+def test_a_file_for_which_there_is_no_room_takes_none(tmp_path: Path) -> None:
+    """What is not written yet cannot be written when the file is given up either."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3 << 20, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"), SectionsWriter(tmp_path / "tag.1.2") as file:
+            for name in map(str, range(10)):
+                file.name(name, np.zeros(50_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
+
+
 def test_files_may_be_deleted_while_they_are_used(written: StoreWorld) -> None:
     fold(written)
     build(written)

@@ -14,16 +14,18 @@ from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from bitmap_store.errors import Unavailable
-from bitmap_store.values import EntityKind
+from bitmap_store.values import EntityKind, Membership
 from resolvers import audiences, catalog
+from resolvers.answers import TagOnProfile
 from resolvers.context import Context
 from resolvers.viewers import DEMO, Viewer
+from schema import closures
 from schema.batching import batching
 from schema.documents import Documents, Prepared, Refused, by_graphql_core
 from schema.served import SCHEMA
 from tests.api import Api, shop
 from tests.operations import Operation, operations
-from tests.worlds import copied
+from tests.worlds import MONDAY, copied
 
 VIEWERS = [DEMO, DEMO, DEMO, Viewer("counts", frozenset({"count"})), Viewer("nobody", frozenset())]
 BROKEN = [None, None, None, None, "count", "tags_of", "profiles", "contains", "names", "plan_everyone"]
@@ -229,6 +231,29 @@ def test_documents_can_be_left_uncompiled(api: Api) -> None:
     assert api.world.run(prepared.run(None, Context(api.world.store, DEMO, batching))) == {
         "data": {"viewer": {"name": "demo"}}
     }
+
+
+def test_what_is_remembered_of_shared_values_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By one budget for all selections: a document of a few lines may have a thousand."""
+    monkeypatch.setattr(closures, "REMEMBERED_BYTES_MAX", 100 * closures.ENTRY_BYTES)
+    made: Counter[Any] = Counter()
+
+    def completed(value: Any, _run: Any, _path: Any) -> Any:
+        made[id(value)] += 1
+        return {"key": value.memberships[0].tag}
+
+    tag: Any = None
+    values = [TagOnProfile(tag, (Membership(f"tag {i}", None, MONDAY),)) for i in range(200)]
+    run = closures.Run(None, {})  # type: ignore[arg-type]
+    selections = [closures.remembered(completed) for _ in range(4)]
+    for value in values:
+        for _ in range(3):
+            for selection in selections:
+                assert orjson.loads(orjson.dumps(selection(value, run, None))) == {"key": value.memberships[0].tag}
+    assert sum(made.values()) < 2 * len(values) * len(selections)  # most were remembered while they were asked for
+    before = made[id(values[0])]
+    selections[0](values[0], run, None)
+    assert made[id(values[0])] == before + 1  # and made room
 
 
 # ---------------------------------------------------------------- mutations

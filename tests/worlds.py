@@ -322,6 +322,10 @@ class StoreWorld:
     def reopen(self) -> None:
         """Closes the store and opens it again."""
         self.run(self.store.close())
+        self.reopen_closed()
+
+    def reopen_closed(self) -> None:
+        """Opens the store, which was closed alone."""
         self.store = SqliteStore(self.settings, self.clock)
 
     def view(self) -> StoreAnswers:

@@ -70,6 +70,7 @@ class Answers:
 
     def keep(self, key: Key, body: bytes, view: View, until: int) -> None:
         """Keeps the answer that was given at a view and is right until a moment (µs), unless it is too large."""
+        body = bytes(memoryview(body))  # as orjson gives it, it takes 4 KB however short it is
         answer = KeptAnswer(body, view.version, view.catalog.version, micros(view.moment), until)
         size = _size(key, answer)
         if until <= answer.since or size > self._bytes_max // 8:

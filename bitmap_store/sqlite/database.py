@@ -66,25 +66,47 @@ def async_engine(directory: Path) -> AsyncEngine:
 
 
 def migrate(directory: Path, engine: Engine) -> None:
-    """Brings the file to the newest revision, each revision in its own transaction.
+    """Brings the file to the newest revision, all revisions in one transaction: a crash leaves it as it was.
 
     Damaged for a file that is no database. INVALID for a file of a newer program: this one would not know
     what it may not lose.
     """
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    script = ScriptDirectory.from_config(config)
+    config, script = _revisions()
     try:
         with engine.begin() as connection:
             current = MigrationContext.configure(connection).get_current_revision()
-            known = {revision.revision for revision in script.walk_revisions()}
-            if current is not None and current not in known:
-                raise Invalid(
-                    f"{directory} was written by a newer version of Tagroar (revision {current}); "
-                    f"this one knows up to {script.get_current_head()}"
-                )
+            refuse_newer(current, directory)
             if current != script.get_current_head():
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
-    except DatabaseError as error:
-        raise Damaged(f"{directory / FILE} cannot be opened as a store: {error.orig}") from error
+    except (DatabaseError, UnicodeDecodeError) as error:
+        raise Damaged(f"{directory / FILE} cannot be opened as a store: {error}") from error
+
+
+def refuse_newer(revision: str | None, what: Path) -> None:
+    """INVALID for what a newer program wrote."""
+    script = _revisions()[1]
+    if revision is not None and revision not in {known.revision for known in script.walk_revisions()}:
+        raise Invalid(
+            f"{what} was written by a newer version of Tagroar (revision {revision}); "
+            f"this one knows up to {script.get_current_head()}"
+        )
+
+
+def revision_of(connection: sqlite3.Connection) -> str | None:
+    """The revision that a file has; None for one that no program of ours wrote."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+        return None
+    found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    return None if found is None else str(found[0])
+
+
+def newest_revision() -> str | None:
+    """The revision that this program brings files to."""
+    return _revisions()[1].get_current_head()
+
+
+def _revisions() -> tuple[Config, ScriptDirectory]:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    return config, ScriptDirectory.from_config(config)

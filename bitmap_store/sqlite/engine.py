@@ -23,14 +23,14 @@ from bitmap_store.bitmaps import ids_between, ids_of, packed
 from bitmap_store.catalog import NO_VALUES, Catalog, ValueTable
 from bitmap_store.clock import Clock
 from bitmap_store.definitions import TagChange, TagDefinition
-from bitmap_store.errors import Invalid, NotFound
+from bitmap_store.errors import NotFound
 from bitmap_store.evaluate import FIRST_IDS, SHORT, Evaluation, quick_size
 from bitmap_store.expression import Expression, Match
 from bitmap_store.plan import Plan, Reading, Universe, tags_of
 from bitmap_store.rows import Rows
 from bitmap_store.sqlite import cache, definitions, tokens
 from bitmap_store.sqlite.breakdowns import Breakdown, numbers_of
-from bitmap_store.sqlite.database import async_engine, migrate, read_connection, write_engine
+from bitmap_store.sqlite.database import async_engine, read_connection
 from bitmap_store.sqlite.exports import ExportColumn, Exporter
 from bitmap_store.sqlite.fold import ENTRIES_MAX, fold, version_at
 from bitmap_store.sqlite.jobs import ImportRequest, find_job, mark_interrupted, page_of_jobs, page_of_rejections
@@ -38,6 +38,7 @@ from bitmap_store.sqlite.memberships import Memberships
 from bitmap_store.sqlite.names import Names
 from bitmap_store.sqlite.profiles import Facts, facts_of, profile_of
 from bitmap_store.sqlite.settings import StoreSettings
+from bitmap_store.sqlite.soundness import opened
 from bitmap_store.sqlite.summaries import summary_of
 from bitmap_store.sqlite.tokens import TokenInfo
 from bitmap_store.sqlite.upkeep import Upkeep
@@ -78,12 +79,7 @@ class SqliteStore:
     def __init__(self, settings: StoreSettings, clock: Clock | None = None) -> None:
         self.settings = settings
         self.clock = clock or Clock()
-        try:
-            settings.directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Invalid(f"{settings.directory} cannot hold a store: {error.strerror}") from error
-        self._engine = write_engine(settings.directory)
-        migrate(settings.directory, self._engine)
+        self._occupied, self._engine, self._soundness = opened(settings.directory)
         self._async_engine = async_engine(settings.directory)
         self._connection = read_connection(settings.directory)
         self._memberships = Memberships(
@@ -125,11 +121,14 @@ class SqliteStore:
         self._engine.dispose()
         self._names.close()
         self._connection.close()
+        self._occupied.close()
 
     # ------------------------------------------------------------ views and plans
 
     def view(self) -> View:
         """What is committed now, by any process. Costs microseconds while nothing changes."""
+        if self._soundness.problem is not None:
+            raise self._soundness.problem
         with self._memberships.lock:  # the writer may learn of another version between two of these
             self._refresh()
             moment = max(self.clock.now(), self._moment)
@@ -458,6 +457,7 @@ class SqliteStore:
     async def keep_up(self) -> bool:
         """Folds and makes files of the cache, in a process of its own, where that is due; whether it was. For
         whoever serves, now and then."""
+        await asyncio.to_thread(self._soundness.look_again)
         due = await self._upkeep.keep_up()
         self._refresh()
         self.look_for_files()

@@ -15,11 +15,12 @@ from bitmap_store.clock import Clock
 from bitmap_store.errors import TagroarError
 from bitmap_store.no_pandas import keep_pandas_out
 from bitmap_store.sqlite import cache, jobs
-from bitmap_store.sqlite.database import read_connection, write_engine
+from bitmap_store.sqlite.database import read_connection, refuse_newer, revision_of, write_engine
 from bitmap_store.sqlite.definitions import load_catalog
 from bitmap_store.sqlite.imports import Abandoned, Cancelled, Import
 from bitmap_store.sqlite.memberships import Memberships
 from bitmap_store.sqlite.names import Names
+from bitmap_store.sqlite.occupancy import occupy
 from bitmap_store.sqlite.writer import Writer
 from bitmap_store.values import JobState
 
@@ -34,7 +35,9 @@ def main(settings: dict[str, str | int]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's interrupt is for the parent, which ends us in order
     os.nice(NICENESS)
     directory, job = Path(str(settings["directory"])), str(settings["job"])
+    occupied = occupy(directory)
     engine, connection = write_engine(directory), read_connection(directory)
+    refuse_newer(revision_of(connection), directory)
     memberships = Memberships(connection, cache_bytes_max=0, files=cache.directory_of(directory))
     clock = Clock(datetime.fromisoformat(str(settings["now"])))
     writer = Writer(engine, memberships, Names(directory), clock, ZoneInfo(str(settings["timezone"])), load_catalog)
@@ -64,6 +67,7 @@ def main(settings: dict[str, str | int]) -> None:
         jobs.lock_of(directory, job).unlink(missing_ok=True)
         if turn is not None:
             os.close(turn)
+        occupied.close()
 
 
 def clean_up(directory: Path, connection: sqlite3.Connection) -> None:

@@ -7,7 +7,9 @@ from functools import lru_cache
 from itertools import repeat
 from typing import Any
 
+from bitmap_store.bitmaps import checksum
 from bitmap_store.catalog import ValueTable
+from bitmap_store.errors import Damaged
 from bitmap_store.plan import Reading
 from bitmap_store.rows import Column, Rows, is_constant
 from bitmap_store.store import ProfileFacts
@@ -36,7 +38,11 @@ def facts_of(connection: sqlite3.Connection, reading: Reading, users: list[int])
             f"SELECT dense, kind, value FROM identifier WHERE {valid} ORDER BY id", parameters
         ):
             found.setdefault(dense, ([], {}))[0].append(Identifier(kind, value))
-        for dense, body in connection.execute(f"SELECT dense, body FROM attribute WHERE {valid}", parameters):
+        for dense, body, kept in connection.execute(
+            f"SELECT dense, body, checksum FROM attribute WHERE {valid}", parameters
+        ):
+            if kept is not None and checksum(body.encode()) != kept:
+                raise Damaged("the attributes of a user do not match their checksum; restore a backup")
             found.setdefault(dense, ([], {}))[1].update(json.loads(body))
     return found
 

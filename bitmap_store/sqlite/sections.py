@@ -100,8 +100,8 @@ class SectionsWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._finished:
-            self._file.close()
             self._partial.unlink(missing_ok=True)
+            self._file.close()  # which writes what waits, and fails once more where there is no room
 
 
 class Sections:

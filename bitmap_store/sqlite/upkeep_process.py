@@ -12,11 +12,12 @@ from zoneinfo import ZoneInfo
 from bitmap_store.clock import Clock
 from bitmap_store.no_pandas import keep_pandas_out
 from bitmap_store.sqlite import cache
-from bitmap_store.sqlite.database import read_connection, write_engine
+from bitmap_store.sqlite.database import read_connection, refuse_newer, revision_of, write_engine
 from bitmap_store.sqlite.definitions import load_catalog
 from bitmap_store.sqlite.fold import fold
 from bitmap_store.sqlite.memberships import Memberships
 from bitmap_store.sqlite.names import Names
+from bitmap_store.sqlite.occupancy import occupy
 from bitmap_store.sqlite.writer import Writer
 
 NICENESS = 10
@@ -30,7 +31,9 @@ def main(settings: dict[str, str | int | float]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     os.nice(NICENESS)
     directory = Path(str(settings["directory"]))
+    occupied = occupy(directory)
     engine, connection = write_engine(directory), read_connection(directory)
+    refuse_newer(revision_of(connection), directory)
     memberships = Memberships(connection, cache_bytes_max=0, files=cache.directory_of(directory))
     clock = Clock(datetime.fromisoformat(str(settings["now"])))
     writer = Writer(engine, memberships, Names(directory), clock, ZoneInfo(str(settings["timezone"])), load_catalog)
@@ -40,6 +43,7 @@ def main(settings: dict[str, str | int | float]) -> None:
         cache.build_alone(directory, connection, float(settings["stale"]))
     finally:
         writer.close()
+        occupied.close()
 
 
 if __name__ == "__main__":

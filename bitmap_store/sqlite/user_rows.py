@@ -190,6 +190,11 @@ class UserRows:
         self.memberships_each = self.memberships / max(int(np.count_nonzero(np.diff(self._offsets))), 1)
         """Of users who have any, on average."""
 
+    def users(self) -> BitMap:
+        """Whoever has a code, and others of the same blocks."""
+        blocks = np.flatnonzero(self._blocks >= 0).tolist()
+        return BitMap.union(BitMap(), *(BitMap(range(each << BLOCK_BITS, (each + 1) << BLOCK_BITS)) for each in blocks))
+
     def codes_of(self, users: NDArray[np.uint32]) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """The codes of ascending users one after the other, and how many each has. Raises Unusable."""
         blocks = self._blocks[users >> BLOCK_BITS]

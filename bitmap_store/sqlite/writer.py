@@ -21,7 +21,7 @@ from pyroaring import BitMap
 from sqlalchemy import Connection, Engine
 from sqlmodel import Session
 
-from bitmap_store.bitmaps import ids_of
+from bitmap_store.bitmaps import checksum, ids_of
 from bitmap_store.catalog import Catalog, ValueTable
 from bitmap_store.clock import Clock
 from bitmap_store.errors import Conflict, Invalid, NotFound, TagroarError, Unavailable
@@ -413,8 +413,8 @@ class Transaction:
         if found:
             self.raw.execute("UPDATE attribute SET to_version = ? WHERE id = ?", (self.next_version(), found[0]))
         self.raw.execute(
-            "INSERT INTO attribute (entity_id, dense, body, from_version) VALUES (?, ?, ?, ?)",
-            (entity.id, dense, body, self.next_version()),
+            "INSERT INTO attribute (entity_id, dense, body, from_version, checksum) VALUES (?, ?, ?, ?, ?)",
+            (entity.id, dense, body, self.next_version(), checksum(body.encode())),
         )
         return True
 

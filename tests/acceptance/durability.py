@@ -197,7 +197,7 @@ class Trial:
 
 def main() -> int:
     """Both trials."""
-    given = options(__doc__, imports=20, rows=100_000, writes=2_000, kills=10, seed=5)
+    given = options(__doc__, imports=20, rows=100_000, writes=6_000, kills=30, seed=5)
     report = Report(f"kill -9 during {given.imports} imports and {given.writes:,} small writes")
     with workplace(given.keep) as directory:
         trial = Trial(directory, given.seed, report)
