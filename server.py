@@ -28,6 +28,7 @@ from resolvers import bulk
 from resolvers.asked import Asked
 from resolvers.viewers import SCOPES
 from web.app import create_app
+from web.connections import connections
 from web.graphql import context_of
 from web.known import Known, trusted_documents
 from web.service import Service
@@ -69,6 +70,9 @@ def open_service(config: Settings, store: Store, *, demo: bool) -> Service:
         answer_cache_bytes_max=config.answer_cache_bytes,
         batch_max=config.batch,
         known=known_documents(config),
+        document_limits=config.document_limits(demo=demo),
+        bounds=config.bounds(),
+        limits=config.limits(),
     )
 
 
@@ -95,7 +99,7 @@ def application() -> Starlette:
         gc.freeze()  # modules and definitions stay; to look through them again and again takes 150 ms each time
         return service
 
-    return create_app(opened, demo=demo)
+    return create_app(opened, demo=demo, pages=config.shows_pages(demo=demo))
 
 
 def open_store(config: Settings, start: datetime | None = None) -> Store:
@@ -110,15 +114,16 @@ def run_server(config: Settings) -> None:
         known_documents(config)  # a process that serves would tell it less well
     except TagroarError as error:
         fail(error)
+    http, socket = connections(config.read_seconds, config.write_seconds)
     uvicorn.run(
         "server:application",
         factory=True,
         host=config.host,
         port=config.port,
         workers=config.workers if config.workers > 1 else None,
-        http="httptools",
+        http=http,
         loop="auto",
-        ws="websockets-sansio",
+        ws=socket,
         ws_max_size=256 << 10,
         log_level="warning",
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,

@@ -75,9 +75,9 @@ async def _tables(
 ) -> list[list[Row]]:
     """The rows of several breakdowns of one audience, counted together."""
     cells = [_crossed(context, dimensions) for dimensions in tables]
-    sizes = _split(
-        await context.store.breakdown(question.plan, [_all_of(cell) for table in cells for cell in table]), cells
-    )
+    keys = [_all_of(cell) for table in cells for cell in table]
+    context.spend([question.plan, *keys])
+    sizes = _split(await context.store.breakdown(question.plan, keys), cells)
     shown = [
         _largest(table, counts, top, len(dimensions) == 1 and dimensions[0].numbers is not None)
         for table, counts, dimensions in zip(cells, sizes, tables, strict=True)
@@ -85,6 +85,8 @@ async def _tables(
     everyone = context.store.plan_everyone(question.plan.reading)
     parts = [_parts(question, dimensions, rows, everyone) for dimensions, rows in zip(tables, shown, strict=True)]
     plans = [part.plan for table in parts for part in table]
+    context.spend(plans)
+    context.spend(plans)  # within the audience, and within what it is compared with
     whole, whole_baseline = await context.store.count([question.plan, baseline])
     inside = _split(await context.store.breakdown(question.plan, plans), parts)
     outside = _split(await context.store.breakdown(baseline, plans), parts)
