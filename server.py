@@ -33,6 +33,7 @@ from web.graphql import context_of
 from web.known import Known, trusted_documents
 from web.service import Service
 from web.settings import Settings
+from web.workers import CAN_FORK, serve_forked
 
 DEMO_VARIABLE = "TAGROAR_DEMO"
 SHUTDOWN_SECONDS = 5
@@ -115,19 +116,22 @@ def run_server(config: Settings) -> None:
     except TagroarError as error:
         fail(error)
     http, socket = connections(config.read_seconds, config.write_seconds)
-    uvicorn.run(
-        "server:application",
-        factory=True,
-        host=config.host,
-        port=config.port,
-        workers=config.workers if config.workers > 1 else None,
-        http=http,
-        loop="auto",
-        ws=socket,
-        ws_max_size=256 << 10,
-        log_level="warning",
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-    )
+    options: dict[str, Any] = {
+        "factory": True,
+        "host": config.host,
+        "port": config.port,
+        "workers": config.workers,
+        "http": http,
+        "loop": "auto",
+        "ws": socket,
+        "ws_max_size": 256 << 10,
+        "log_level": "warning",
+        "timeout_graceful_shutdown": SHUTDOWN_SECONDS,
+    }
+    if config.workers > 1 and CAN_FORK:
+        serve_forked(uvicorn.Config("server:application", **options))
+    else:
+        uvicorn.run("server:application", **options)
 
 
 def with_store(

@@ -1,5 +1,7 @@
 """The cache changes no answer: built, stale, damaged, deleted, or not to be had at all."""
 
+import asyncio
+import signal
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -139,6 +141,27 @@ def test_upkeep_is_done_in_a_process_of_its_own(written: StoreWorld) -> None:
     assert not written.run(written.store.keep_up())
     assert answers(written) == before
     assert not private(written)
+
+
+@needs_mapping
+def test_upkeep_ends_with_the_store(written: StoreWorld) -> None:
+    written.run(written.store.keep_up())
+    fold(written)
+    other = other_process(written)
+
+    async def begin_and_leave() -> asyncio.subprocess.Process:
+        upkeep = asyncio.create_task(other.store.keep_up())
+        children = other.store._workers._processes
+        while not children:
+            await asyncio.sleep(0)
+        upkeep.cancel()
+        await asyncio.gather(upkeep, return_exceptions=True)
+        (child,) = children
+        return child
+
+    child = other.run(begin_and_leave())
+    other.close()
+    assert child.returncode == -signal.SIGTERM
 
 
 @needs_mapping

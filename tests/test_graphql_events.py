@@ -10,7 +10,7 @@ import pytest
 
 from tests.api import Api
 from tests.worlds import copied
-from web import events
+from web import events, streams
 from web.known import Known
 
 ASSIGN = 'mutation { assignTags(input: [{user: "u1", tag: "vip"}]) { dataVersion } }'
@@ -158,6 +158,29 @@ def test_an_operation_ends_when_its_reader_goes(api: Api, monkeypatch: pytest.Mo
     assert reader.event() == ("next", {"data": {"dataVersion": 1}})
     reader.leave()
     assert ended == ["ended"]
+
+
+def test_streams_end_when_the_process_does(api: Api) -> None:
+    first, second = Reader(api, LIVE), Reader(api, LIVE)
+    assert first.event() == second.event() == ("next", {"data": {"dataVersion": 0}})
+
+    async def end() -> None:
+        api.service.streams.end()
+
+    api.world.run(end())
+    for reader in (first, second):
+        assert reader._next() == {"type": "http.response.body", "body": b""}
+        api.world.run(asyncio.wait_for(reader.server, SECONDS_MAX))
+
+
+def test_streams_are_bounded(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "STREAMS_MAX", 1)
+    first = Reader(api, LIVE)
+    assert first.event()[0] == "next"
+    refused = api.request(json=LIVE, headers={"Accept": "text/event-stream"})
+    assert (refused.status_code, refused.json()["errors"][0]["extensions"]["code"]) == (503, "UNAVAILABLE")
+    first.leave()
+    Reader(api, LIVE).leave()
 
 
 def test_tokens_are_asked_for(empty_store: Path, tmp_path: Path) -> None:

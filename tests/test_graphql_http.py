@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from resolvers.context import Context
 from tests.api import Api
 from tests.worlds import copied
 
@@ -118,6 +119,9 @@ def test_get_is_for_queries(api: Api) -> None:
     write = api.request("GET", params={"query": 'mutation { defineCategory(key: "c") { key } }'})
     assert (write.status_code, write.headers["allow"]) == (405, "POST")
     assert api.ask("{ categories { key } }") == []
+    assert found.headers["cache-control"] == "private, no-cache"
+    head = api.request("HEAD", params={"query": query})
+    assert (head.status_code, head.headers["content-type"]) == (200, "application/json; charset=utf-8")
     assert api.request("GET").status_code == 400
     assert api.request("GET", params={"query": query, "variables": "{"}).status_code == 400
     assert api.request("PUT").status_code == 405
@@ -145,6 +149,24 @@ def test_what_is_not_executed_has_no_data(api: Api, query: str, variables: dict[
         found = api.request(json={"query": query, "variables": variables}, headers={"Accept": accept})
         assert (found.status_code, found.json().keys()) == (status, {"errors"})
         assert all(error["extensions"]["code"] for error in found.json()["errors"])
+
+
+def test_more_is_told_than_data(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What limits put beside an operation is written with its answer, on every way, and with no other."""
+    bound = Context.page_size
+
+    def told(context: Context, *given: Any, **how: Any) -> int:
+        context.extensions["cost"] = {"estimated": 7}
+        return bound(context, *given, **how)
+
+    monkeypatch.setattr(Context, "page_size", told)
+    asked, expected = {"query": "{ tags { totalCount } }"}, {"cost": {"estimated": 7}}
+    assert api.request(json=asked).json()["extensions"] == expected
+    assert [each.get("extensions") for each in api.request(json=[asked, QUESTION, asked]).json()] == [
+        expected,
+        None,
+        expected,
+    ]
 
 
 SIZE = "query ($w: AudienceWhere!) { audience(where: $w) { size } }"

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from bitmap_store import ImportRequest
 from tests.api import Api
 from tests.worlds import copied
 from web.graphql import GraphQLRoutes
+from web.known import Known
 
 PROTOCOL = "graphql-transport-ws"
 ASSIGN = 'mutation { assignTags(input: [{user: "u1", tag: "vip"}]) { dataVersion } }'
@@ -160,6 +162,7 @@ def test_a_wrong_operation_harms_no_other(socket: Socket, query: Any, code: str)
 
 
 INIT = '{"type": "connection_init"}'
+LIVE_QUERY = "subscription { dataVersion }"
 LIVE = '{"type": "subscribe", "id": "1", "payload": {"query": "subscription { dataVersion }"}}'
 
 
@@ -186,6 +189,32 @@ def test_breaking_the_protocol_closes(api: Api, messages: list[str], code: int) 
     with pytest.raises(Closed, match=str(code)):
         while True:
             socket.receive()
+    socket.close()
+
+
+def test_bytes_are_no_message(api: Api) -> None:
+    socket = Socket(api).greet()
+    socket._sent.put_nowait({"type": "websocket.receive", "bytes": INIT.encode()})
+    with pytest.raises(Closed, match="4400"):
+        socket.receive()
+    socket.close()
+
+
+def test_documents_are_named(api: Api) -> None:
+    api.service = replace(api.service, known=Known({"a1": "{ viewer { name } }", "live": LIVE_QUERY}, only=True))
+    socket = Socket(api).greet()
+    for payload, said in (
+        ({"query": "", "documentId": "a1"}, {"data": {"viewer": {"name": "demo"}}}),
+        ({"documentId": "live"}, {"data": {"dataVersion": 0}}),
+    ):
+        socket.send({"type": "subscribe", "id": str(payload), "payload": payload})
+        told = socket.receive()
+        assert (told["type"], told["payload"]) == ("next", said)
+        while told["type"] != "complete" and "live" not in payload.values():
+            told = socket.receive()
+    for payload, code in (({"query": "{ tags { totalCount } }"}, "FORBIDDEN"), ({"documentId": "zz"}, "NOT_FOUND")):
+        socket.send({"type": "subscribe", "id": str(payload), "payload": payload})
+        assert [error["extensions"]["code"] for error in socket.receive()["payload"]] == [code]
     socket.close()
 
 

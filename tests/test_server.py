@@ -194,3 +194,18 @@ def test_it_stops_within_seconds(served: Server) -> None:
     printed = served.stop()
     assert time.monotonic() - began < 10
     assert "Traceback" not in printed
+
+
+def test_it_stops_with_streams_open(tmp_path: Path, served: Server) -> None:
+    token = run(tmp_path / "store", "token", "create", "live", "--scope", "count").stdout.splitlines()[-1]
+    headers = {"Authorization": f"Bearer {token}", "Accept": "text/event-stream"}
+    question = {"query": "subscription { dataVersion }"}
+    with served.client.stream("POST", "/graphql", json=question, headers=headers) as stream:
+        lines = stream.iter_lines()
+        while next(lines) != 'data: {"data":{"dataVersion":0}}':
+            pass
+        served.process.send_signal(signal.SIGTERM)
+        assert "event: complete" not in list(lines)  # a client that reads on knows to ask again
+    printed, _ = served.process.communicate(timeout=20)
+    served.client.close()
+    assert (served.process.returncode, "ERROR" in printed, "Traceback" in printed) == (-signal.SIGTERM, False, False)

@@ -21,6 +21,7 @@ from web.asking import error_body
 from web.bulk import BulkRoutes
 from web.graphql import GraphQLRoutes, Shortcut
 from web.service import Service, log
+from web.streams import when_told_to_stop
 
 UPKEEP_SECONDS = 10
 ROOT = Path(__file__).parents[1]
@@ -50,7 +51,8 @@ def create_app(open_service: Callable[[], Service], *, demo: bool = False, pages
         state.service = open_service()
         upkeep = asyncio.create_task(keep_up(state.service.store))
         try:
-            yield
+            with when_told_to_stop(state.service.streams.end):
+                yield
         finally:
             upkeep.cancel()
             await asyncio.gather(upkeep, return_exceptions=True)

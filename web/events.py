@@ -18,9 +18,12 @@ from schema.served import SCHEMA
 from web.asking import Asking, as_json, error_body
 from web.media import Media
 from web.service import log
+from web.streams import Streams
 
 KEEP_ALIVE_SECONDS = 12
 """Proxies cut what is silent for longer; a comment is no event."""
+LAST_SECONDS = 1
+"""So long a reader has to take the end of a stream when the process is to stop."""
 HEADERS = [
     (b"content-type", Media.EVENTS.value),
     (b"cache-control", b"no-cache, no-transform"),
@@ -51,22 +54,29 @@ async def once(answer: Answer | bytes) -> AsyncGenerator[Answer | bytes, None]:
 
 
 class Events:
-    """One response that lasts: answers are events until there are no more, or until nobody reads them."""
+    """One response that lasts: answers are events until there are no more, nobody reads them, or all are ended."""
 
-    def __init__(self, answers: AsyncGenerator[Answer | Refused | bytes, None]) -> None:
+    def __init__(self, answers: AsyncGenerator[Answer | Refused | bytes, None], streams: Streams) -> None:
         self._answers = answers
+        self._streams = streams
 
     async def respond(self, receive: Receive, send: Send) -> None:
         """Sends all, and sees to it that the operation ends when the client goes."""
         await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
         writing = asyncio.create_task(self._write(send))
-        reading = asyncio.create_task(_gone(receive))
+        ending = asyncio.create_task(self._streams.until_end())
+        tasks = (writing, ending, asyncio.create_task(_gone(receive)))
         try:
-            await asyncio.wait((writing, reading), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (writing, reading):
+            ended = ending.done()
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(writing, reading, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if ended and writing.cancelled():
+            with suppress(TimeoutError):  # who does not read either is cut off
+                async with asyncio.timeout(LAST_SECONDS):
+                    await send({"type": "http.response.body", "body": b""})
 
     async def _write(self, send: Send) -> None:
         quiet = asyncio.Lock()

@@ -35,6 +35,8 @@ from web.websocket import Connection
 PATH = "/graphql"
 METHODS = ("GET", "POST")
 JSON_TYPE = JSON.encode()
+NOT_STORED = [(b"cache-control", b"private, no-cache"), (b"vary", b"accept, authorization")]
+"""Of what a GET is answered: it is of this moment, and for who asked."""
 
 Page = Callable[[Request], Awaitable[Response]]
 Headers = dict[bytes, bytes]
@@ -80,7 +82,7 @@ class Endpoint:
             await response(scope, receive, send)
             return
         media, live = answered_as(headers.get(b"accept", b""))
-        more: list[tuple[bytes, bytes]] = []
+        more = [] if scope["method"] == "POST" else NOT_STORED
         try:
             if media is None:
                 raise _Failed(Invalid(f"answers are written as {RESPONSE}, {JSON} or {EVENTS}"), 406, [])
@@ -91,13 +93,13 @@ class Endpoint:
             if status is None:
                 status = 400 if media is Media.RESPONSE else 200
             if media is Media.EVENTS:
-                await Events(once(answer)).respond(receive, send)
+                await Events(once(answer), self._service().streams).respond(receive, send)
                 return
         except _Failed as failed:
-            status, more, answer = failed.status, failed.headers, error_body(failed.error)
+            status, more, answer = failed.status, [*more, *failed.headers], error_body(failed.error)
         except TagroarError as error:
             status, answer = STATUS[error.code], error_body(error)
-            more = [(name.lower().encode(), value.encode()) for name, value in told_with(error).items()]
+            more = [*more, *((name.lower().encode(), value.encode()) for name, value in told_with(error).items())]
         except Exception:
             log.exception("%s %s failed", scope["method"], PATH)
             status, answer = 500, error_body(TagroarError("internal error"))
@@ -161,7 +163,8 @@ class Endpoint:
             return None, prepared.answer
         operation, asking = prepared
         if operation.kind is OperationType.SUBSCRIPTION and asked.live:
-            return 200, Events(subscribed(asking, asked.context(cost=asking.cost)))
+            service.streams.check_room()
+            return 200, Events(subscribed(asking, asked.context(cost=asking.cost)), service.streams)
         if operation.kind is OperationType.SUBSCRIPTION:
             return None, error_body(Invalid(f"subscriptions are answered as {EVENTS} or over a WebSocket"))
         if operation.kind is OperationType.MUTATION and not by_post:
@@ -304,4 +307,5 @@ async def _body(headers: Headers, receive: Receive, bounds: Bounds) -> bytes:
 
 
 def _wants_page(scope: Scope, headers: Headers) -> bool:
-    return b"text/html" in headers.get(b"accept", b"") and "query" not in QueryParams(scope["query_string"])
+    asks = {"query", "documentId", "extensions"} & QueryParams(scope["query_string"]).keys()
+    return not asks and b"text/html" in headers.get(b"accept", b"")

@@ -64,13 +64,15 @@ class Known:
     def document(self, sent: Mapping[str, object]) -> str:
         """The document of a request, sent or named; NOT_FOUND, INVALID, or FORBIDDEN where it is not trusted."""
         query, name = sent.get("query"), sent.get("documentId")
+        hash_ = _persisted_hash(sent)
+        if query == "" and (name is not None or hash_ is not None):
+            query = None  # there are clients that cannot leave it out
         if query is not None and (not isinstance(query, str) or not query.strip()):
             raise Invalid("query is a GraphQL document", argument="query")
         if name is not None:
             if query is not None:
                 raise Invalid("a request has a query or a documentId, not both", argument="documentId")
             return self._trusted_one(name, "documentId")
-        hash_ = _persisted_hash(sent)
         if hash_ is not None and (hash_ in self._trusted or self._only) and query is None:
             return self._trusted_one(hash_, "extensions.persistedQuery.sha256Hash")
         if hash_ is not None:

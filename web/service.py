@@ -23,6 +23,7 @@ from web.answers import Answers
 from web.asking import error_body, exact_json
 from web.bounds import Bounds, Use
 from web.known import Known
+from web.streams import Streams
 
 STATUS = {
     "INVALID": 400,
@@ -78,6 +79,7 @@ class Service:
     answer_cache_bytes_max: int = 16 << 20
     batch_max: int = 10
     known: Known = field(default_factory=Known)
+    streams: Streams = field(default_factory=Streams)
 
     @cached_property
     def documents(self) -> Documents:

@@ -60,10 +60,9 @@ class Workers:
         process = await self._child(
             "upkeep_process", {"retention": retention.total_seconds(), "stale": stale_max}, inherited=()
         )
-        try:
-            return await process.wait() == 0
-        finally:
-            self._processes.discard(process)
+        status = await process.wait()  # where this is cancelled, `close` ends the child
+        self._processes.discard(process)
+        return status == 0
 
     async def _child(
         self, module: str, settings: dict[str, object], inherited: Sequence[int]
@@ -101,7 +100,9 @@ class Workers:
 
     async def close(self) -> None:
         """Ends the child processes; what they had not made visible never will be."""
-        for process in list(self._processes):
+        ending = [process for process in self._processes if process.returncode is None]
+        for process in ending:
             process.terminate()
+        await asyncio.gather(*(process.wait() for process in ending))
         if self._watching:
             await asyncio.wait(self._watching)
