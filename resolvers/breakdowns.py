@@ -4,6 +4,7 @@ A tag is cut into cells; a row is one cell of each tag. Rows, the others and the
 audience where the tags are exclusive.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -20,6 +21,8 @@ from resolvers.cells import By, Cell, Dimension, dimension
 from resolvers.context import Context, bounded
 
 DIMENSIONS_MAX = 3
+MANY_CELLS = 1_000
+"""From so many on they are put together in a thread, as that takes tens of milliseconds."""
 
 
 async def breakdown(
@@ -74,8 +77,16 @@ async def _tables(
     context: Context, question: Question, baseline: Plan, tables: Sequence[Sequence[Dimension]], top: int
 ) -> list[list[Row]]:
     """The rows of several breakdowns of one audience, counted together."""
-    cells = [_crossed(context, dimensions) for dimensions in tables]
-    keys = [_all_of(cell) for table in cells for cell in table]
+    count = sum(prod(len(each.cells) for each in dimensions) for dimensions in tables)
+    for dimensions in tables:
+        _check_cells(context, dimensions)
+    context.expect(count)
+
+    def crossed() -> tuple[list[list[tuple[Cell, ...]]], list[Plan]]:
+        cells = [list(product(*(each.cells for each in dimensions))) for dimensions in tables]
+        return cells, [_all_of(cell) for table in cells for cell in table]
+
+    cells, keys = crossed() if count < MANY_CELLS else await asyncio.to_thread(crossed)
     context.spend([question.plan, *keys])
     sizes = _split(await context.store.breakdown(question.plan, keys), cells)
     shown = [
@@ -100,12 +111,11 @@ async def _tables(
     ]
 
 
-def _crossed(context: Context, dimensions: Sequence[Dimension]) -> list[tuple[Cell, ...]]:
+def _check_cells(context: Context, dimensions: Sequence[Dimension]) -> None:
     if prod(len(each.cells) for each in dimensions) > max(
         context.limits.cells_max, *(len(each.cells) for each in dimensions)
     ):
         raise TooLarge(f"a breakdown has at most {context.limits.cells_max} cells; take fewer values", argument="by")
-    return list(product(*(each.cells for each in dimensions)))
 
 
 def _largest(

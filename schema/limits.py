@@ -6,6 +6,8 @@ from bitmap_store.errors import TooLarge
 
 DOCUMENT_CHARACTERS_MAX = 65_536
 LEAVES_MAX = 2_000
+OBJECT_FIELDS_MAX = 500
+"""Fields of one object in variables; of those that are not known each is looked up among those that are."""
 LEAVES = frozenset({"tag", "saved", "users", "everyone", "part", "snapshot", "text"})
 """The fields of an `AudienceWhere` with nothing below: an object of one of them alone is taken for a leaf."""
 LEAF_BYTES_MIN = len('{"tag":0}')
@@ -34,6 +36,8 @@ def check_request(
     while pending:
         value = pending.pop()
         if isinstance(value, Mapping):
+            if len(value) > OBJECT_FIELDS_MAX:
+                raise TooLarge(f"an object in variables has at most {OBJECT_FIELDS_MAX} fields")
             leaves += len(value) == 1 and not LEAVES.isdisjoint(value)
             pending.extend(below for key, below in value.items() if key != "attributes")  # may hold anything
         elif isinstance(value, list):

@@ -45,11 +45,11 @@ class Reader(asyncio.Protocol):
             self._stalled = None
 
 
-class SocketConnection(Reader, WebSocketsSansIOProtocol):  # type: ignore[misc]
+class SocketConnection(Reader, WebSocketsSansIOProtocol):
     """A WebSocket."""
 
 
-class HttpConnection(Reader, HttpToolsProtocol):  # type: ignore[misc]
+class HttpConnection(Reader, HttpToolsProtocol):
     """Requests one after the other: the head of each is there within a time, and within a size."""
 
     read_seconds = READ_SECONDS

@@ -7,6 +7,7 @@ What is asked is in `asking.py`, the WebSocket in `websocket.py`.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from graphql import OperationType
 from starlette.datastructures import QueryParams
@@ -25,7 +26,7 @@ from schema.batching import batching
 from schema.documents import Answer, Prepared, Refused
 from schema.limits import check_request
 from web.answers import Key
-from web.asking import Asking, as_json, error_body, exact_json, json_of
+from web.asking import LARGE, Asking, as_json, error_body, exact_json, json_of
 from web.bounds import Bounds, Client
 from web.events import Events, once, subscribed
 from web.media import EVENTS, JSON, RESPONSE, Media, answered_as, is_json
@@ -269,7 +270,9 @@ async def _prepared(
     """
     try:
         asking = Asking.of(sent, service.known)
-        check_request(asking.query, asking.variables, size, characters, service.bounds.document_characters)
+        check = partial(check_request, asking.query, asking.variables, size, characters)
+        most = service.bounds.document_characters
+        await asyncio.to_thread(check, most) if size >= LARGE else check(most)
     except (Forbidden, NotFound, TooLarge) as error:
         return Refused(error_body(error))
     prepared = await service.documents.prepare(asking.query, asking.operation_name)
