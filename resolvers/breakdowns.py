@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import prod
 
+from bitmap_store.costs import PLAN
 from bitmap_store.errors import Invalid, TooLarge
 from bitmap_store.expression import And, Everyone, Expression, Match, Not, Or
 from bitmap_store.plan import AllOf, Plan
@@ -80,14 +81,15 @@ async def _tables(
     count = sum(prod(len(each.cells) for each in dimensions) for dimensions in tables)
     for dimensions in tables:
         _check_cells(context, dimensions)
-    context.expect(count)
+    context.add(PLAN * count)  # so much at least, told before they are put together
 
-    def crossed() -> tuple[list[list[tuple[Cell, ...]]], list[Plan]]:
+    def crossed() -> tuple[list[list[tuple[Cell, ...]]], list[Plan], int]:
         cells = [list(product(*(each.cells for each in dimensions))) for dimensions in tables]
-        return cells, [_all_of(cell) for table in cells for cell in table]
+        keys = [_all_of(cell) for table in cells for cell in table]
+        return cells, keys, context.store.operations([question.plan, *keys])
 
-    cells, keys = crossed() if count < MANY_CELLS else await asyncio.to_thread(crossed)
-    context.spend([question.plan, *keys])
+    cells, keys, operations = crossed() if count < MANY_CELLS else await asyncio.to_thread(crossed)
+    context.add(operations - PLAN * count)
     sizes = _split(await context.store.breakdown(question.plan, keys), cells)
     shown = [
         _largest(table, counts, top, len(dimensions) == 1 and dimensions[0].numbers is not None)

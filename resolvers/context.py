@@ -10,7 +10,6 @@ from datetime import datetime
 
 from bitmap_store import Store, View
 from bitmap_store.catalog import Selection
-from bitmap_store.costs import PLAN
 from bitmap_store.errors import Invalid, TagroarError, TooLarge
 from bitmap_store.expression import Expression
 from bitmap_store.plan import Plan, Reading
@@ -95,20 +94,19 @@ class Context:
 
     def spend(self, plans: Sequence[Plan]) -> None:
         """Counts what plans of one reading take, before they are evaluated; TOO_LARGE above the limit of a request."""
-        asked = self.store.operations(plans)
-        self.work += asked
-        self.expect(0)
-        if self.charge is not None:
-            self.charge(asked)
+        self.add(self.store.operations(plans))
 
-    def expect(self, plans: int) -> None:
-        """TOO_LARGE where so many plans more would take a request above its limit, whatever they are."""
-        expected, most = self.work + plans * PLAN, self.limits.work_max
-        if 0 < most < expected:
+    def add(self, operations: int) -> None:
+        """Counts so many container operations, before they begin."""
+        self.work += operations
+        most = self.limits.work_max
+        if 0 < most < self.work:
             raise TooLarge(
-                f"the request asks for about {expected:,} container operations, and {most:,} are the most; "
+                f"the request asks for about {self.work:,} container operations, and {most:,} are the most; "
                 "ask for fewer or smaller audiences, or for fewer rows"
             )
+        if self.charge is not None:
+            self.charge(operations)
 
     def page_size(self, first: int | None, default: int = 50, *, argument: str = "first") -> int:
         """How many a page is to hold; INVALID below 1, TOO_LARGE over the limit."""

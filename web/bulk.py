@@ -139,11 +139,11 @@ class BulkRoutes:
             "Tagroar-Data-Version": str(reading.version),
             "Tagroar-At": moment_text(moment_of(reading.moment)),
         }
-        async with answered_within(self._service().bounds.request_seconds):
-            if export.format is None:
-                data = await context.store.export_roaring(export.plan)
-                return Response(data, media_type=ANSWER_TYPES["roaring"], headers=headers)
-            count, batches = await context.store.export(export.plan, export.columns)
+        seconds = self._service().bounds.request_seconds
+        if export.format is None:
+            data = await answered_within(seconds, context.store.export_roaring(export.plan))
+            return Response(data, media_type=ANSWER_TYPES["roaring"], headers=headers)
+        count, batches = await answered_within(seconds, context.store.export(export.plan, export.columns))
         headers["Tagroar-Count"] = str(count)
         chunks = write(export.format, schema_of(export.columns), batches)
         return _streamed(chunks, ANSWER_TYPES[export.format], headers)

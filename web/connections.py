@@ -48,6 +48,19 @@ class Reader(asyncio.Protocol):
 class SocketConnection(Reader, WebSocketsSansIOProtocol):
     """A WebSocket."""
 
+    def send_receive_event_to_app(self) -> None:
+        """Hands a message on. One that is no UTF-8 ends the connection, and no trace of that is logged."""
+        if self.curr_msg_data_type == "text":
+            try:
+                self.frames = [b"".join(self.frames)]
+                self.frames[0].decode()
+            except UnicodeDecodeError:
+                self.frames = []
+                self.conn.send_close(1007)
+                self.handle_parser_exception()
+                return
+        super().send_receive_event_to_app()
+
 
 class HttpConnection(Reader, HttpToolsProtocol):
     """Requests one after the other: the head of each is there within a time, and within a size."""
@@ -58,6 +71,7 @@ class HttpConnection(Reader, HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_head = True
+        self._upgraded = False
         self._head_bytes = 0
         self._piece_bytes = 0
         self._waiting: asyncio.TimerHandle | None = None
@@ -76,6 +90,8 @@ class HttpConnection(Reader, HttpToolsProtocol):
         """Takes what has come."""
         self._piece_bytes = len(data)
         super().data_received(data)
+        if self._upgraded:
+            return
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > self.head_bytes_max and not self.transport.is_closing():
@@ -104,8 +120,8 @@ class HttpConnection(Reader, HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """It becomes a WebSocket, which has times of its own."""
         self._wait_no_more()
+        self._upgraded = True
         super().handle_websocket_upgrade()
-        self._in_head = False
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing more is asked. What was not read by now is not waited for."""

@@ -5,9 +5,10 @@ What is asked is in `asking.py`, the WebSocket in `websocket.py`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from graphql import OperationType
 from starlette.datastructures import QueryParams
@@ -30,7 +31,7 @@ from web.asking import LARGE, Asking, as_json, error_body, exact_json, json_of
 from web.bounds import Bounds, Client
 from web.events import Events, once, subscribed
 from web.media import EVENTS, JSON, RESPONSE, Media, answered_as, is_json
-from web.service import STATUS, Service, log, told_with, too_long
+from web.service import STATUS, Service, TooSlow, log, told_with, too_long, within
 from web.websocket import Connection
 
 PATH = "/graphql"
@@ -125,35 +126,27 @@ class Endpoint:
         view, viewer = await service.admitted(None if authorization is None else authorization.decode("latin-1"))
         client = service.use.begin(viewer.name)
         try:
-            async with asyncio.timeout(service.bounds.read_seconds) as deadline:
-                asked = _Asked(service, view, viewer, client, media, live, deadline)
-                return await self._answer(asked, scope, headers, receive)
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            if asked.is_read:
-                return None, error_body(too_long(service.bounds.request_seconds))
-            sentence = f"the body did not come within {service.bounds.read_seconds:g} seconds"
-            raise _Failed(Invalid(sentence), 408, [(b"connection", b"close")]) from None
+            asked = _Asked(service, view, viewer, client, media, live)
+            body = None
+            if scope["method"] == "POST":
+                body = await _in_time(_body(headers, receive, service.bounds), service.bounds)
+                known = service.answers.find((body, viewer.scopes), view)
+                if known is not None:
+                    return 200, known
+            return await within(service.bounds.request_seconds, self._answer(asked, scope, body))
+        except TooSlow:
+            return None, error_body(too_long(service.bounds.request_seconds))
         finally:
             service.use.end(client)
 
     async def _answer(
-        self, asked: "_Asked", scope: Scope, headers: Headers, receive: Receive
+        self, asked: "_Asked", scope: Scope, body: bytes | None
     ) -> tuple[int | None, Answer | bytes | Events]:
+        """The same, once the request is read. body: None of a GET."""
         service, view, viewer, media = asked.service, asked.view, asked.viewer, asked.media
-        key: Key | None = None
-        by_post = scope["method"] == "POST"
-        if by_post:
-            body = await _body(headers, receive, service.bounds)
-            key = (body, viewer.scopes)
-            known = service.answers.find(key, view)
-            if known is not None:
-                return 200, known
-            asked.read()
+        if body is not None:
             sent, size = await json_of(body, service.bounds.json_depth), len(body)
         else:
-            asked.read()
             sent, size = _in_query_string(scope, service.bounds.json_depth)
         if isinstance(sent, list):
             if media is Media.EVENTS:
@@ -168,9 +161,10 @@ class Endpoint:
             return 200, Events(subscribed(asking, asked.context(cost=asking.cost)), service.streams)
         if operation.kind is OperationType.SUBSCRIPTION:
             return None, error_body(Invalid(f"subscriptions are answered as {EVENTS} or over a WebSocket"))
-        if operation.kind is OperationType.MUTATION and not by_post:
+        if operation.kind is OperationType.MUTATION and body is None:
             raise _Failed(Invalid("mutations are sent by POST"), 405, [(b"allow", b"POST")])
         store, watched = service.store, None
+        key: Key | None = None if body is None else (body, viewer.scopes)
         if key is not None and service.answers.is_wanted(key) and operation.lasting:
             store, watched = Watched.over(service.store)
         answer = await operation.run(asking.variables, asked.context(store, cost=asking.cost))
@@ -196,7 +190,7 @@ class Shortcut:
 
 @dataclass(slots=True)
 class _Asked:
-    """A request of somebody who may ask, and until when it has to be read or answered."""
+    """A request of somebody who may ask."""
 
     service: Service
     view: View
@@ -204,8 +198,6 @@ class _Asked:
     client: Client
     media: Media
     live: bool
-    deadline: asyncio.Timeout
-    is_read: bool = False
 
     def context(self, store: Store | None = None, *, cost: bool = False) -> Context:
         """What is executed in. store: another one than the service's."""
@@ -213,11 +205,6 @@ class _Asked:
         context = Context(store or service.store, self.viewer, batching, service.limits, self.view)
         context.charge, context.tells_cost = service.use.charge(self.client), cost
         return context
-
-    def read(self) -> None:
-        """It is read: from now on it has the time to answer."""
-        self.is_read = True
-        self.deadline.reschedule(asyncio.get_running_loop().time() + self.service.bounds.request_seconds)
 
 
 class _Failed(Exception):
@@ -307,6 +294,14 @@ async def _body(headers: Headers, receive: Receive, bounds: Bounds) -> bytes:
     if len(body) > bounds.body_bytes:
         raise TooLarge(f"a body has at most {bounds.body_bytes} bytes")
     return bytes(body)
+
+
+async def _in_time(reading: Coroutine[Any, Any, bytes], bounds: Bounds) -> bytes:
+    try:
+        return await within(bounds.read_seconds, reading)
+    except TooSlow:
+        sentence = f"the body did not come within {bounds.read_seconds:g} seconds"
+        raise _Failed(Invalid(sentence), 408, [(b"connection", b"close")]) from None
 
 
 def _wants_page(scope: Scope, headers: Headers) -> bool:

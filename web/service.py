@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -16,7 +16,7 @@ from bitmap_store import Store, View
 from bitmap_store.errors import Invalid, RateLimited, TagroarError, TooLarge
 from resolvers.context import Context, Limits
 from resolvers.viewers import DEMO, Viewer, authenticate
-from schema.batching import batching
+from schema.batching import batching, resumed
 from schema.document_rule import DocumentLimits
 from schema.documents import Documents
 from web.answers import Answers
@@ -38,6 +38,7 @@ STATUS = {
     "UNAVAILABLE": 503,
 }
 VIEWERS_MAX = 1_000
+T = TypeVar("T")
 log = logging.getLogger("tagroar")
 
 
@@ -157,15 +158,31 @@ def _failure(request: Request, error: Exception) -> Response:
     return error_response(TagroarError("internal error"))
 
 
-@asynccontextmanager
-async def answered_within(seconds: float) -> AsyncIterator[None]:
-    """Ends what takes longer, with TOO_LARGE."""
+class TooSlow(Exception):
+    """It took longer than it may."""
+
+
+async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """What the work gives; TooSlow when it takes longer, and is cancelled. What waits for nothing needs no clock."""
+    try:
+        awaited = work.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
     try:
         async with asyncio.timeout(seconds) as deadline:
-            yield
+            given: T = await resumed(work, awaited)
+            return given
     except TimeoutError:
         if not deadline.expired():
             raise
+        raise TooSlow from None
+
+
+async def answered_within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """What the work gives; TOO_LARGE when it takes longer."""
+    try:
+        return await within(seconds, work)
+    except TooSlow:
         raise too_long(seconds) from None
 
 

@@ -173,9 +173,7 @@ class Connection:
                 yield prepared
                 return
             if prepared.kind is not OperationType.SUBSCRIPTION:
-                async with answered_within(bounds.request_seconds):
-                    ready = await prepared.run(asking.variables, context)
-                yield ready
+                yield await answered_within(bounds.request_seconds, prepared.run(asking.variables, context))
                 return
         finally:
             use.end(client)

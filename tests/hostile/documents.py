@@ -116,6 +116,12 @@ def _variables() -> Iterator[tuple[str, str, object]]:
         for levels in (21, 45):
             yield f"{wrap} {levels} deep in variables", "TOO_LARGE", deep(levels, wrap)
         yield f"{wrap} 400 deep in variables", "TOO_LARGE", deep(400, wrap)
+    after = [
+        {"tag": {"key": "vip", "after": f"20{i // 300:02}-01-01T00:{i // 60 % 60:02}:{i % 60:02}Z"}}
+        for i in range(2_000)
+    ]
+    yield "200 windows that differ", "", {"or": after[:200]}
+    yield "2,000 windows that differ", "TOO_LARGE", {"and": [{"or": after[i : i + 200]} for i in range(0, 2_000, 200)]}
     for count in (201, 1_999, 2_001, 20_000):
         yield f"{count} leaves in variables", "TOO_LARGE", {"or": [LEAF] * count}
     yield "100,000 values", "TOO_LARGE", {"tag": {"key": "city", "in": ["x"] * 100_000}}
