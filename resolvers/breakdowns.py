@@ -34,6 +34,7 @@ async def breakdown(
     if not 1 <= len(by) <= DIMENSIONS_MAX:
         raise Invalid(f"a breakdown is by one to {DIMENSIONS_MAX} tags", argument="by")
     top = bounded(top, context.limits.rows_max, "top")
+    context.add(PLAN)  # where the request is at its end already, nothing is looked up
     against = _baseline(context, question, baseline)
     dimensions = [await dimension(context, question, each, f"by.{i}") for i, each in enumerate(by)]
     [rows] = await _tables(context, question, against, [dimensions], top)
@@ -51,6 +52,7 @@ async def portrait(
     """The audience by the values of each of these tags, or of all tags of its entity."""
     context.viewer.require("count")
     top = bounded(top, context.limits.rows_max, "top")
+    context.add(PLAN)  # where the request is at its end already, nothing is looked up
     against = _baseline(context, question, baseline)
     tags = tags_chosen(context, question.entity, keys, category).tags
     if len(tags) > context.limits.portrait_tags_max:
@@ -82,7 +84,20 @@ async def _tables(
     for dimensions in tables:
         _check_cells(context, dimensions)
     context.add(PLAN * count)  # so much at least, told before they are put together
+    if count < MANY_CELLS:
+        return await _counted(context, question, baseline, tables, top, count)
+    async with context.turn:
+        return await _counted(context, question, baseline, tables, top, count)
 
+
+async def _counted(
+    context: Context,
+    question: Question,
+    baseline: Plan,
+    tables: Sequence[Sequence[Dimension]],
+    top: int,
+    count: int,
+) -> list[list[Row]]:
     def crossed() -> tuple[list[list[tuple[Cell, ...]]], list[Plan], int]:
         cells = [list(product(*(each.cells for each in dimensions))) for dimensions in tables]
         keys = [_all_of(cell) for table in cells for cell in table]

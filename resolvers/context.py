@@ -4,9 +4,11 @@ A context is of one request: one operation of a WebSocket, all operations of an 
 `refresh` takes the next.
 """
 
+import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from bitmap_store import Store, View
 from bitmap_store.catalog import Selection
@@ -55,6 +57,11 @@ class Context:
         self.extensions: dict[str, object] = {}
         """What the answer tells besides data and errors, such as its cost; of each operation anew."""
         self._begin(view or store.view())
+
+    @cached_property
+    def turn(self) -> asyncio.Lock:
+        """What takes the event loop some tens of milliseconds takes turns within a request, and others come between."""
+        return asyncio.Lock()
 
     def refresh(self) -> None:
         """Takes the newest view; nothing that was loaded before is used again."""
