@@ -34,6 +34,7 @@ from resolvers import bulk
 from resolvers.asked import Asked
 from resolvers.viewers import SCOPES
 from web.app import create_app
+from web.connections import connections
 from web.graphql import context_of
 from web.known import Known, trusted_documents
 from web.logs import configure
@@ -93,6 +94,9 @@ def open_service(config: Settings, store: Store, *, demo: bool) -> Service:
         clock=wall,
         tracing=tracing,
         measures=Measures(Path(shared) if (shared := os.environ.get(MEASURES_VARIABLE)) else None),
+        document_limits=config.document_limits(demo=demo),
+        bounds=config.bounds(),
+        limits=config.limits(),
     )
 
 
@@ -119,7 +123,7 @@ def application() -> Starlette:
         gc.freeze()  # modules and definitions stay; to look through them again and again takes 150 ms each time
         return service
 
-    return create_app(opened, demo=demo)
+    return create_app(opened, demo=demo, pages=config.shows_pages(demo=demo))
 
 
 def open_store(config: Settings, start: datetime | None = None) -> Store:
@@ -138,14 +142,15 @@ def run_server(config: Settings) -> None:
     except TagroarError as error:
         fail(error)
     configure(config.log_level, config.log_format)
+    http, socket = connections(config.read_seconds, config.write_seconds)
     options: dict[str, Any] = {
         "factory": True,
         "host": config.host,
         "port": config.port,
         "workers": config.workers,
-        "http": "httptools",
+        "http": http,
         "loop": "auto",
-        "ws": "websockets-sansio",
+        "ws": socket,
         "ws_max_size": 256 << 10,
         "log_config": None,
         "log_level": "warning",

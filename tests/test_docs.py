@@ -158,8 +158,10 @@ def test_every_limit_is_in_the_table() -> None:
         for module in modules()
         for name in re.findall(r"^([A-Z][A-Z_]*_MAX)\b.*=", source_of(module), re.MULTILINE)
     }
-    limits = importlib.import_module("resolvers.context").Limits
-    named |= {f"resolvers.context.Limits.{field.name}" for field in fields(limits)}
+    for holder in ("resolvers.context.Limits", "web.bounds.Bounds", "schema.document_rule.DocumentLimits"):
+        module, _, name = holder.rpartition(".")
+        numbers = [each for each in fields(getattr(importlib.import_module(module), name)) if each.type is not bool]
+        named |= {f"{holder}.{each.name}" for each in numbers}
     assert named - {constant for constant, _ in LIMITS} == set()
 
 

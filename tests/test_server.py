@@ -77,7 +77,7 @@ class Server:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "store")
+    server = Server(tmp_path / "store", TAGROAR_CONSOLE="1")
     yield server
     if server.process.poll() is None:
         server.stop()

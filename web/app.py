@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from bitmap_store import condition_of
@@ -23,7 +23,7 @@ from resolvers.context import Context
 from web.asking import error_body
 from web.bulk import BulkRoutes
 from web.graphql import GraphQLRoutes, Shortcut
-from web.service import Service, guarded, log
+from web.service import Guarded, Service, log
 from web.streams import when_told_to_stop
 from web.watching import Watching
 
@@ -42,10 +42,11 @@ PAGE_HEADERS = {
 }
 
 
-def create_app(open_service: Callable[[], Service], *, demo: bool = False) -> Starlette:
+def create_app(open_service: Callable[[], Service], *, demo: bool = False, pages: bool = True) -> Starlette:
     """The application. `open_service` is called when serving begins; its store is closed when serving ends.
 
-    demo: anyone on this machine may ask, so only requests addressed to this machine are taken.
+    demo: anyone on this machine may ask, so only requests addressed to this machine are taken. pages: whether there
+    are any for people.
     """
     state = _State()
 
@@ -61,17 +62,15 @@ def create_app(open_service: Callable[[], Service], *, demo: bool = False) -> St
             await asyncio.gather(upkeep, return_exceptions=True)
             await state.service.store.close()
 
-    pages = _Pages(demo)
-    graphql = GraphQLRoutes(lambda: state.service, pages.graphiql)
+    shown = _Pages(demo)
+    graphql = GraphQLRoutes(lambda: state.service, shown.graphiql if pages else None)
     routes = [
-        Route("/", pages.start, methods=["GET"]),
-        Route("/demo/queries.graphql", pages.queries, methods=["GET"]),
+        *(shown.routes() if pages else ()),
         Route("/healthz", healthy, methods=["GET"]),
         Route("/readyz", state.ready, methods=["GET"]),
-        Route("/metrics", guarded(lambda: state.service, state.metrics), methods=["GET"]),
+        Route("/metrics", Guarded(lambda: state.service, state.metrics), methods=["GET"]),
         *graphql.routes(),
         *BulkRoutes(lambda: state.service).routes(),
-        Mount("/static", StaticFiles(directory=CONSOLE / "static")),
     ]
     middleware = [Middleware(Watching, service=lambda: state.service)]
     if demo:
@@ -126,6 +125,14 @@ class _Pages:
 
     def __init__(self, demo: bool) -> None:
         self._demo = demo
+
+    def routes(self) -> list[BaseRoute]:
+        """What to serve."""
+        return [
+            Route("/", self.start, methods=["GET"]),
+            Route("/demo/queries.graphql", self.queries, methods=["GET"]),
+            Mount("/static", StaticFiles(directory=CONSOLE / "static")),
+        ]
 
     async def start(self, _request: Request) -> Response:
         """The start page."""

@@ -13,6 +13,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from bitmap_store import Clock, StoreSettings
 from bitmap_store.errors import Invalid, TagroarError, nearest
 from bitmap_store.literals import parse_duration
+from resolvers.context import Limits
+from schema.document_rule import DocumentLimits
+from web.bounds import Bounds
 from web.issuer import Issuer, Rules, algorithms_of, mapped_of
 from web.keys import Keys, check_place
 
@@ -108,6 +111,27 @@ class Settings(BaseSettings):
     )
     log_format: Literal["json", "text"] = Field("json", description="how a line of the log is written")
     tracing: bool = Field(False, description="spans for OpenTelemetry, sent where OTEL_EXPORTER_OTLP_ENDPOINT says")
+    body_bytes: int = Field(1 << 20, ge=1_000, description="the largest body that is no file")
+    json_depth: int = Field(100, ge=20, le=1_000, description="levels of objects and lists in JSON")
+    read_seconds: float = Field(10.0, gt=0, description="time for a request to come in")
+    request_seconds: float = Field(10.0, gt=0, description="time to answer a request")
+    write_seconds: float = Field(30.0, gt=0, description="time for a client to take what is written to it")
+    document_characters: int = Field(1 << 16, ge=100, description="characters of the documents of a request")
+    document_tokens: int = Field(2_000, ge=10, description="tokens of a document")
+    document_depth: int = Field(12, ge=1, description="fields below each other")
+    document_aliases: int = Field(30, ge=0, description="aliases of an operation")
+    document_fields: int = Field(2_000, ge=1, description="fields of a document, its fragments put in")
+    document_roots: int = Field(20, ge=1, description="fields at the root of an operation")
+    document_directives: int = Field(50, ge=0, description="directives of an operation")
+    introspection_depth: int = Field(15, ge=1, description="fields below each other from __schema on")
+    introspection: bool | None = Field(None, description="whether the schema may be asked for; as the demo may")
+    console: bool | None = Field(None, description="whether pages for people are served; as the demo's are")
+    rate: float = Field(0.0, ge=0, description="requests a second of one token, each process; 0 is no bound")
+    burst: int = Field(100, ge=1, description="requests of one token at once, where there is a rate")
+    at_once: int = Field(256, ge=0, description="requests of one token under way, each process; 0 is no bound")
+    all_at_once: int = Field(1_024, ge=0, description="requests under way, each process; 0 is no bound")
+    work: int = Field(5_000_000, ge=0, description="container operations of one request; 0 is no bound")
+    work_rate: float = Field(0.0, ge=0, description="container operations a second of one token; 0 is no bound")
     import_bytes: int = Field(64 << 30, ge=1, description="the largest file to import")
 
     def store(self) -> StoreSettings:
@@ -115,6 +139,42 @@ class Settings(BaseSettings):
         return StoreSettings(
             directory=self.data, timezone=self.timezone, retention=self.retention, cache_bytes_max=self.cache_bytes
         )
+
+    def bounds(self) -> Bounds:
+        """What one client may send, ask and hold."""
+        return Bounds(
+            body_bytes=self.body_bytes,
+            document_characters=self.document_characters,
+            json_depth=self.json_depth,
+            read_seconds=self.read_seconds,
+            request_seconds=self.request_seconds,
+            rate=self.rate,
+            burst=self.burst,
+            work_rate=self.work_rate,
+            at_once=self.at_once,
+            all_at_once=self.all_at_once,
+        )
+
+    def document_limits(self, *, demo: bool) -> DocumentLimits:
+        """How large a document may be; the schema may be asked for in the demo, elsewhere where it is said."""
+        return DocumentLimits(
+            tokens=self.document_tokens,
+            depth=self.document_depth,
+            introspection_depth=self.introspection_depth,
+            aliases=self.document_aliases,
+            fields=self.document_fields,
+            roots=self.document_roots,
+            directives=self.document_directives,
+            introspection=demo if self.introspection is None else self.introspection,
+        )
+
+    def limits(self) -> Limits:
+        """How much one request may ask for."""
+        return Limits(work_max=self.work)
+
+    def shows_pages(self, *, demo: bool) -> bool:
+        """Whether pages for people are served."""
+        return demo if self.console is None else self.console
 
     def clock(self, otherwise: datetime | None = None) -> Clock:
         """The service's clock: starting at `now`, else at `otherwise`, else the world's."""

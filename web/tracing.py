@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from bitmap_store import Store
 from bitmap_store.errors import Invalid, TagroarError
+from schema.document_rule import DocumentLimits
 from schema.documents import Documents, Prepared, Refused
 from web.exchange import Exchange
 
@@ -110,14 +111,14 @@ def _traced(tracing: Tracing, verb: str, call: Callable[..., Any]) -> Callable[.
 class TracedDocuments(Documents):
     """Documents, with a span around preparing one: parsing and validating, where it was not sent before."""
 
-    def __init__(self, tracing: Tracing, *, compiled: bool) -> None:
-        super().__init__(compiled=compiled)
+    def __init__(self, tracing: Tracing, *, compiled: bool, limits: DocumentLimits) -> None:
+        super().__init__(compiled=compiled, limits=limits)
         self._tracing = tracing
 
-    def prepared(self, text: str, name: str | None) -> Prepared | Refused:
+    async def prepare(self, text: str, name: str | None) -> Prepared | Refused:
         """See `Documents`."""
         with self._tracing.span("parse"):
-            return super().prepared(text, name)
+            return await super().prepare(text, name)
 
 
 def check_installed() -> None:

@@ -13,11 +13,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from bitmap_store.errors import TagroarError
 from schema.documents import Refused
 from schema.limits import check_request
-from web.asking import Asking, as_json, error_body, exact_json
+from web.asking import Asking, as_json, error_body, json_of
 from web.events import subscribed
 from web.exchange import Exchange, begin, current
 from web.logs import log_exchange
-from web.service import Service, log
+from web.service import Service, answered_within, log
 
 PROTOCOL = "graphql-transport-ws"
 MESSAGE_BYTES_MAX = 256 << 10
@@ -92,7 +92,7 @@ class Connection:
         if len(data) > MESSAGE_BYTES_MAX:
             raise _Closed(4413, "Message too large")
         try:
-            message = exact_json(data)
+            message = await json_of(data, self._service.bounds.json_depth)
         except TagroarError:
             raise _Closed(4400, "Message is not JSON") from None
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
@@ -182,16 +182,22 @@ class Connection:
 
     async def _answers(self, payload: object, size: int) -> AsyncIterator[dict[str, Any] | Refused]:
         asking = Asking.of(payload, self._service.known)
-        check_request(asking.query, asking.variables, size)
-        prepared = self._service.documents.prepared(asking.query, asking.operation_name)
-        if isinstance(prepared, Refused):
-            yield prepared
-            return
-        current().asked(prepared.kind.value, asking.query, asking.operation_name)
+        bounds, use = self._service.bounds, self._service.use
+        check_request(asking.query, asking.variables, size, characters_max=bounds.document_characters)
         context = await self._service.context(self._authorization)
-        if prepared.kind is not OperationType.SUBSCRIPTION:
-            yield await prepared.run(asking.variables, context)
-            return
+        client = use.begin(context.viewer.name)
+        context.charge, context.tells_cost = use.charge(client), asking.cost
+        try:
+            prepared = await self._service.documents.prepare(asking.query, asking.operation_name)
+            if isinstance(prepared, Refused):
+                yield prepared
+                return
+            current().asked(prepared.kind.value, asking.query, asking.operation_name)
+            if prepared.kind is not OperationType.SUBSCRIPTION:
+                yield await answered_within(bounds.request_seconds, prepared.run(asking.variables, context))
+                return
+        finally:
+            use.end(client)
         authorized = self._service.while_admitted(self._authorization, subscribed(asking, context))
         async with aclosing(authorized) as told:
             async for answer in told:
