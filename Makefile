@@ -41,6 +41,7 @@ golden: .venv/dev ## rewrite the golden files and schema/schema.graphql, to be r
 lock: .venv/dev ## pin the dependencies anew
 	@$(BIN)/uv pip compile --quiet pyproject.toml --universal --generate-hashes --no-emit-index-url --no-header --upgrade -o requirements/run.txt
 	@$(BIN)/uv pip compile --quiet pyproject.toml --group dev --universal --generate-hashes --no-emit-index-url --no-header --upgrade -o requirements/dev.txt
+	@$(BIN)/uv pip compile --quiet pyproject.toml --extra tracing --universal --generate-hashes --no-emit-index-url --no-header --upgrade -o requirements/tracing.txt
 	@$(BIN)/uv pip compile --quiet pyproject.toml --group bench --universal --generate-hashes --no-emit-index-url --no-header --upgrade -o requirements/bench.txt
 
 clean: ## remove the environment and caches; the data stays

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -21,9 +22,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from starlette.applications import Starlette
 
-from bitmap_store import ImportRequest, Store, back_up, check, restore, schema_of, tags_suggested
+from bitmap_store import Clock, ImportRequest, Store, back_up, check, restore, schema_of, tags_suggested
 from bitmap_store.errors import Invalid, TagroarError
 from bitmap_store.files.writers import write
+from bitmap_store.literals import parse_duration
 from bitmap_store.no_pandas import keep_pandas_out
 from bitmap_store.values import Job, JobState
 from demo.completejourney import CLOCK
@@ -32,16 +34,21 @@ from resolvers import bulk
 from resolvers.asked import Asked
 from resolvers.viewers import SCOPES
 from web.app import create_app
+from web.connections import connections
 from web.graphql import context_of
 from web.known import Known, trusted_documents
+from web.logs import configure
+from web.measures import Measures
 from web.service import Service
-from web.settings import Settings
+from web.settings import Settings, unknown_variables
+from web.tracing import Tracing, check_installed
 from web.workers import CAN_FORK, serve_forked
 
 gc.freeze()
 gc.enable()
 
 DEMO_VARIABLE = "TAGROAR_DEMO"
+MEASURES_VARIABLE = "TAGROAR_MEASURES"
 SHUTDOWN_SECONDS = 4
 SWITCH_SECONDS = 5e-4
 """So long a thread of an export or a portrait keeps the event loop from the interpreter; 5 ms is what Python has."""
@@ -59,6 +66,8 @@ out, err = Console(), Console(stderr=True)
 
 def settings() -> Settings:
     """The settings from the environment; ends the program with a sentence when one is wrong."""
+    for sentence in unknown_variables():
+        err.print(sentence, style="yellow", markup=False, soft_wrap=True)
     try:
         return Settings()
     except ValidationError as error:
@@ -70,8 +79,10 @@ def settings() -> Settings:
 
 def open_service(config: Settings, store: Store, *, demo: bool) -> Service:
     """The service on a store."""
+    wall = Clock()
+    tracing = Tracing.of_environment() if config.tracing else None
     return Service(
-        store=store,
+        store=tracing.store(store) if tracing else store,
         open_to_anyone=demo,
         incoming=config.data / "incoming",
         import_bytes_max=config.import_bytes,
@@ -79,6 +90,13 @@ def open_service(config: Settings, store: Store, *, demo: bool) -> Service:
         answer_cache_bytes_max=config.answer_cache_bytes,
         batch_max=config.batch,
         known=known_documents(config),
+        issuer=config.issuer(wall),
+        clock=wall,
+        tracing=tracing,
+        measures=Measures(Path(shared) if (shared := os.environ.get(MEASURES_VARIABLE)) else None),
+        document_limits=config.document_limits(demo=demo),
+        bounds=config.bounds(),
+        limits=config.limits(),
     )
 
 
@@ -97,6 +115,7 @@ def application() -> Starlette:
     sys.setswitchinterval(SWITCH_SECONDS)
     keep_pandas_out()
     config = Settings()
+    configure(config.log_level, config.log_format)
     demo = os.environ.get(DEMO_VARIABLE) == "1"
 
     def opened() -> Service:
@@ -104,7 +123,7 @@ def application() -> Starlette:
         gc.freeze()  # modules and definitions stay; to look through them again and again takes 150 ms each time
         return service
 
-    return create_app(opened, demo=demo)
+    return create_app(opened, demo=demo, pages=config.shows_pages(demo=demo))
 
 
 def open_store(config: Settings, start: datetime | None = None) -> Store:
@@ -117,25 +136,33 @@ def run_server(config: Settings) -> None:
     """Serves until it is told to stop, then finishes what is under way."""
     try:
         known_documents(config)  # a process that serves would tell it less well
+        config.issuer(Clock())
+        if config.tracing:
+            check_installed()
     except TagroarError as error:
         fail(error)
+    configure(config.log_level, config.log_format)
+    http, socket = connections(config.read_seconds, config.write_seconds)
     options: dict[str, Any] = {
         "factory": True,
         "host": config.host,
         "port": config.port,
         "workers": config.workers,
-        "http": "httptools",
+        "http": http,
         "loop": "auto",
-        "ws": "websockets-sansio",
+        "ws": socket,
         "ws_max_size": 256 << 10,
+        "log_config": None,
         "log_level": "warning",
         "access_log": False,
         "timeout_graceful_shutdown": SHUTDOWN_SECONDS,
     }
-    if config.workers > 1 and CAN_FORK:
-        serve_forked(uvicorn.Config("server:application", **options))
-    else:
-        uvicorn.run("server:application", **options)
+    with TemporaryDirectory(prefix="tagroar-") as measures:  # what the serving processes count, for each other
+        os.environ[MEASURES_VARIABLE] = measures
+        if config.workers > 1 and CAN_FORK:
+            serve_forked(uvicorn.Config("server:application", **options))
+        else:
+            uvicorn.run("server:application", **options)
 
 
 def with_store(
@@ -413,19 +440,28 @@ def export_file(
 def create_token(
     name: Annotated[str, typer.Argument(help="who the token is for")],
     scope: Annotated[list[str], typer.Option(help=f"may be given several times: {', '.join(SCOPES)}")],
+    expires: Annotated[str | None, typer.Option(help="a duration such as P90D, after which it is not valid")] = None,
 ) -> None:
     """Make a token and print it, once, on the last line."""
     wrong = [each for each in scope if each not in SCOPES]
     if wrong:
         fail(Invalid(f"there is no scope {wrong[0]!r}; there are {', '.join(SCOPES)}"))
-    print(with_store(settings(), lambda store: store.create_token(name, scope)))
+    try:
+        ends = None if expires is None else Clock().now() + parse_duration(expires)
+    except TagroarError as error:
+        fail(error)
+    print(with_store(settings(), lambda store: store.create_token(name, scope, ends)))
 
 
 @tokens.command("list")
 def list_tokens() -> None:
-    """List the tokens in force, with their scopes."""
+    """List the tokens, with their scopes, when they were made and when they end."""
+    now = Clock().now()
     for token in with_store(settings(), lambda store: store.tokens()):
-        print(f"{token.name}\t{' '.join(sorted(token.scopes))}")
+        ends = "" if token.expires_at is None else token.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+        ended = "expired " if token.expires_at is not None and token.expires_at <= now else ""
+        made = token.created_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+        print(f"{token.name}\t{' '.join(sorted(token.scopes))}\t{made}\t{ended}{ends or 'never'}")
 
 
 @tokens.command("revoke")

@@ -9,6 +9,7 @@ from bitmap_store.definitions import TagChange, TagDefinition
 from bitmap_store.files.reader import Format
 from bitmap_store.sqlite.backups import back_up, restore
 from bitmap_store.sqlite.checks import check
+from bitmap_store.sqlite.condition import Condition, condition_of
 from bitmap_store.sqlite.engine import SqliteStore as Store
 from bitmap_store.sqlite.exports import ExportColumn, schema_of
 from bitmap_store.sqlite.jobs import ImportRequest
@@ -19,6 +20,7 @@ from bitmap_store.sqlite.views import View
 
 __all__ = [
     "Clock",
+    "Condition",
     "ExportColumn",
     "Format",
     "ImportRequest",
@@ -30,6 +32,7 @@ __all__ = [
     "View",
     "back_up",
     "check",
+    "condition_of",
     "restore",
     "schema_of",
     "tags_suggested",

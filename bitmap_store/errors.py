@@ -15,6 +15,7 @@ TagroarError
 
 import difflib
 from collections.abc import Iterable
+from math import ceil
 
 
 class TagroarError(Exception):
@@ -102,9 +103,17 @@ class TooLarge(TagroarError):
 
 
 class RateLimited(TagroarError):
-    """The viewer asks too often."""
+    """The viewer asks too often. `retry_after`: seconds until it is worth asking again."""
 
     code = "RATE_LIMITED"
+
+    def __init__(self, message: str, *, retry_after: float, argument: str | None = None) -> None:
+        super().__init__(message, argument=argument)
+        self.retry_after = max(1, ceil(retry_after))
+
+    def extensions(self) -> dict[str, object]:
+        """The same as of any error, and when to ask again."""
+        return super().extensions() | {"retryAfter": self.retry_after}
 
 
 class Unavailable(TagroarError):

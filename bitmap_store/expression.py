@@ -71,8 +71,12 @@ class Match(Expression):
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Of what tells most matches apart; they are the keys of every cache, and are looked up far more than made."""
-        object.__setattr__(self, "_hash", hash((self.key, self.values, self.number)))
+        """Made once: matches are the keys of every cache, and are looked up far more than made.
+
+        Of all that tells them apart: a cache of matches with one hash is looked through from end to end.
+        """
+        window = (self.after, self.before, self.within, self.skip, self.ahead, self.times, self.min_score)
+        object.__setattr__(self, "_hash", hash((self.key, self.values, self.operator, self.number, *window)))
 
     def __hash__(self) -> int:
         """The hash that was made once."""

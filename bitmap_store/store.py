@@ -65,6 +65,9 @@ class BitmapStore(Protocol):
     def size_at_hand(self, plan: Plan) -> int | None:
         """The size of a plan where that takes some microseconds; None where it is left to `count`."""
 
+    def operations(self, plans: Sequence[Plan]) -> int:
+        """About how many container operations plans of one reading take at most. Reads nothing."""
+
     async def breakdown(self, plan: Plan, keys: Sequence[Plan]) -> list[int]:
         """The size of `plan` ∩ each key; all of one reading."""
 

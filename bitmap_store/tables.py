@@ -341,11 +341,12 @@ class RejectionRow(SQLModel, table=True):
 
 
 class TokenRow(SQLModel, table=True):
-    """An access token: its name, the SHA-256 of its secret, its scopes."""
+    """An access token: its name, the SHA-256 of its secret, its scopes, and when it ends, if it does."""
 
     __tablename__ = "token"
-    __table_args__ = (_twice("token", "digest", "scopes"),)
+    __table_args__ = (_twice("token", "digest", "scopes", "expires_at"),)
     name: str = Field(primary_key=True)
     digest: str = Field(unique=True)
     scopes: str
     created_at: int = Field(sa_type=BigInteger)
+    expires_at: int | None = Field(default=None, sa_type=BigInteger)

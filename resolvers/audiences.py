@@ -238,4 +238,6 @@ def without(expression: Expression, path: str, at: str = "") -> Expression | Non
 
 
 def _bind(context: Context, question: Question, expression: Expression, reading: Reading) -> Plan:
-    return context.store.bind(context.view, expression, question.entity, reading=reading)
+    plan = context.store.bind(context.view, expression, question.entity, reading=reading)
+    context.spend([plan])
+    return plan

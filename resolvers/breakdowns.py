@@ -11,6 +11,7 @@ from itertools import islice, product
 from math import prod
 from typing import TypeVar
 
+from bitmap_store.costs import PLAN
 from bitmap_store.errors import Invalid, TooLarge
 from bitmap_store.expression import And, Everyone, Expression, Match, Not, Or
 from bitmap_store.plan import AllOf, Plan
@@ -22,6 +23,8 @@ from resolvers.cells import By, Cell, Dimension, dimension
 from resolvers.context import Context, bounded
 
 DIMENSIONS_MAX = 3
+MANY_CELLS = 1_000
+"""From so many on they are put together in a thread, as that takes tens of milliseconds."""
 RESTS = 2
 """Rows behind those of values: the others, and the unknown."""
 T = TypeVar("T")
@@ -35,6 +38,7 @@ async def breakdown(
     if not 1 <= len(by) <= DIMENSIONS_MAX:
         raise Invalid(f"a breakdown is by one to {DIMENSIONS_MAX} tags", argument="by")
     top = bounded(top, context.limits.rows_max, "top")
+    context.add(PLAN)  # where the request is at its end already, nothing is looked up
     against = _baseline(context, question, baseline)
     dimensions = [await dimension(context, question, each, f"by.{i}") for i, each in enumerate(by)]
     [rows] = await _tables(context, question, against, [dimensions], top)
@@ -52,6 +56,7 @@ async def portrait(
     """The audience by the values of each of these tags, or of all tags of its entity."""
     context.viewer.require("count")
     top = bounded(top, context.limits.rows_max, "top")
+    context.add(PLAN)  # where the request is at its end already, nothing is looked up
     against = _baseline(context, question, baseline)
     tags = tags_chosen(context, question.entity, keys, category).tags
     if len(tags) > context.limits.portrait_tags_max:
@@ -81,10 +86,32 @@ async def _tables(
     context: Context, question: Question, baseline: Plan, tables: Sequence[Sequence[Dimension]], top: int
 ) -> list[list[Row]]:
     """The rows of several breakdowns of one audience, counted together."""
-    cells = [_crossed(context, dimensions) for dimensions in tables]
-    sizes = _split(
-        await context.store.breakdown(question.plan, [_all_of(cell) for table in cells for cell in table]), cells
-    )
+    count = sum(prod(len(each.cells) for each in dimensions) for dimensions in tables)
+    for dimensions in tables:
+        _check_cells(context, dimensions)
+    context.add(PLAN * count)  # so much at least, told before they are put together
+    if count < MANY_CELLS:
+        return await _counted(context, question, baseline, tables, top, count)
+    async with context.turn:
+        return await _counted(context, question, baseline, tables, top, count)
+
+
+async def _counted(
+    context: Context,
+    question: Question,
+    baseline: Plan,
+    tables: Sequence[Sequence[Dimension]],
+    top: int,
+    count: int,
+) -> list[list[Row]]:
+    def crossed() -> tuple[list[list[tuple[Cell, ...]]], list[Plan], int]:
+        cells = [list(product(*(each.cells for each in dimensions))) for dimensions in tables]
+        keys = [_all_of(cell) for table in cells for cell in table]
+        return cells, keys, context.store.operations([question.plan, *keys])
+
+    cells, keys, operations = crossed() if count < MANY_CELLS else await asyncio.to_thread(crossed)
+    context.add(operations - PLAN * count)
+    sizes = _split(await context.store.breakdown(question.plan, keys), cells)
     shown = [
         _largest(table, counts, top, len(dimensions) == 1 and dimensions[0].numbers is not None)
         for table, counts, dimensions in zip(cells, sizes, tables, strict=True)
@@ -95,10 +122,11 @@ async def _tables(
         async for dimensions, table, rows in _in_turns(zip(tables, cells, shown, strict=True))
     ]
     plans = [part.plan for table in parts for part in table]
+    without = [each.plan for table in parts for each in table[-RESTS:]]
+    context.spend(without)  # within the audience
+    context.spend(plans)  # within what it is compared with
     whole, whole_baseline = await context.store.count([question.plan, baseline])
-    rests = iter(
-        await context.store.breakdown(question.plan, [each.plan for table in parts for each in table[-RESTS:]])
-    )
+    rests = iter(await context.store.breakdown(question.plan, without))
     inside = [[*(counts[i] for i in rows), *islice(rests, RESTS)] for counts, rows in zip(sizes, shown, strict=True)]
     outside = _split(await context.store.breakdown(baseline, plans), parts)
     return [
@@ -118,12 +146,11 @@ async def _in_turns(items: Iterable[T]) -> AsyncIterator[T]:
         await asyncio.sleep(0)
 
 
-def _crossed(context: Context, dimensions: Sequence[Dimension]) -> list[tuple[Cell, ...]]:
+def _check_cells(context: Context, dimensions: Sequence[Dimension]) -> None:
     if prod(len(each.cells) for each in dimensions) > max(
         context.limits.cells_max, *(len(each.cells) for each in dimensions)
     ):
         raise TooLarge(f"a breakdown has at most {context.limits.cells_max} cells; take fewer values", argument="by")
-    return list(product(*(each.cells for each in dimensions)))
 
 
 def _largest(cells: Sequence[tuple[Cell, ...]], sizes: Sequence[int], top: int, ordered: bool) -> list[int]:

@@ -4,7 +4,8 @@ A context is of one request: one operation of a WebSocket, all operations of an 
 `refresh` takes the next.
 """
 
-from collections.abc import Hashable
+import asyncio
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -32,6 +33,8 @@ class Limits:
     portrait_tags_max: int = 1_000
     bins_max: int = 1_000
     quantiles_max: int = 100
+    work_max: int = 5_000_000
+    """Container operations; 0 is no bound."""
 
 
 class Context:
@@ -45,6 +48,12 @@ class Context:
         self.limits = limits or Limits()
         self._batched = batched
         self._leaves = 0
+        self.work = 0
+        """Container operations that were asked for, by estimate."""
+        self.tells_cost = False
+        """Whether the answer says how many."""
+        self.charge: Callable[[int], None] | None = None
+        """Told of them before they begin; raises RATE_LIMITED where that was too much of late."""
         self.extensions: dict[str, object] = {}
         """What the answer tells besides data and errors, such as its cost; of each operation anew."""
         self.view = view or store.view()
@@ -67,6 +76,11 @@ class Context:
     @cached_property
     def _plans(self) -> dict[tuple[Expression, str, Reading], Plan]:
         return {}
+
+    @cached_property
+    def turn(self) -> asyncio.Lock:
+        """What takes the event loop some tens of milliseconds takes turns within a request, and others come between."""
+        return asyncio.Lock()
 
     def refresh(self) -> None:
         """Ends the view; nothing that was loaded before is used again."""
@@ -93,9 +107,27 @@ class Context:
         if "members" not in self.viewer.scopes and asked.names_users:
             self.viewer.require("members")
         try:
-            return self.store.bind(self.view, asked.expression, entity, reading=reading, argument=asked.argument)
+            plan = self.store.bind(self.view, asked.expression, entity, reading=reading, argument=asked.argument)
+            self.spend([plan])
         except TagroarError as error:
             raise asked.place(error) from None
+        return plan
+
+    def spend(self, plans: Sequence[Plan]) -> None:
+        """Counts what plans of one reading take, before they are evaluated; TOO_LARGE above the limit of a request."""
+        self.add(self.store.operations(plans))
+
+    def add(self, operations: int) -> None:
+        """Counts so many container operations, before they begin."""
+        self.work += operations
+        most = self.limits.work_max
+        if 0 < most < self.work:
+            raise TooLarge(
+                f"the request asks for about {self.work:,} container operations, and {most:,} are the most; "
+                "ask for fewer or smaller audiences, or for fewer rows"
+            )
+        if self.charge is not None:
+            self.charge(operations)
 
     def page_size(self, first: int | None, default: int = 50, *, argument: str = "first") -> int:
         """How many a page is to hold; INVALID below 1, TOO_LARGE over the limit."""

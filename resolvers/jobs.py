@@ -62,4 +62,5 @@ async def job_progress(context: Context, id_: str) -> AsyncIterator[Job]:
 
 def data_versions(context: Context) -> AsyncIterator[int]:
     """The data version now, and each new one; several writes at once may show as one."""
+    context.viewer.require("count", "members", "write")
     return context.store.changes()

@@ -13,7 +13,9 @@ from bitmap_store.plan import Plan, Reading
 from bitmap_store.store import ProfileFacts, Summary
 from bitmap_store.values import Membership, Tag, micros
 
-TIMELESS = frozenset({"bind", "plan_everyone", "plan_known", "plans_of_values", "check_id_kind", "resolve", "names"})
+TIMELESS = frozenset(
+    {"bind", "operations", "plan_everyone", "plan_known", "plans_of_values", "check_id_kind", "resolve", "names"}
+)
 """Verbs whose answers change with writes only; a view notes by itself whether it was asked about a window."""
 
 

@@ -26,6 +26,7 @@ async def numbers(context: Context, question: Question, key: str) -> Numbers:
 
 async def numbers_of(context: Context, plan: Plan, tag: Tag, quantiles: Sequence[float] = ()) -> Numbers:
     """Statistics of a tag over the users of a plan who have it."""
+    context.spend([plan])
     return Numbers(tag, plan, await context.store.summarise(plan, tag, quantiles))
 
 

@@ -84,9 +84,9 @@ class Profile(Node):
 
     @answer(list[Reason] | None, "Why the user is in an audience, or is not. Comes with a later version.")
     @staticmethod
-    def why(root: strawberry.Parent[answers.Profile], where: Where) -> NoReturn:
+    def why(root: strawberry.Parent[answers.Profile], info: Info, where: Where) -> NoReturn:
         """See the description."""
-        later("reasons")
+        later(info.context.viewer, "reasons", "members")
 
     @classmethod
     def is_type_of(cls, value: object, _: object) -> bool:
@@ -132,10 +132,11 @@ class Audience(Node):
     @staticmethod
     def sentence(
         root: strawberry.Parent[answers.Question],
+        info: Info,
         language: Annotated[Language, note("The language of the sentence.")] = Language.EN,
     ) -> NoReturn:
         """See the description."""
-        later("sentences")
+        later(info.context.viewer, "sentences", "count", "members")
 
     @answer(BigInt | None, "How many users are in; exact. null where it is withheld.")
     @staticmethod
@@ -198,12 +199,13 @@ class Audience(Node):
     @staticmethod
     def differentiators(
         root: strawberry.Parent[answers.Question],
+        info: Info,
         top: Top = 10,
         baseline: Baseline = None,
         category: CategoryKey = None,
     ) -> NoReturn:
         """See the description."""
-        later("differentiators")
+        later(info.context.viewer, "differentiators", "count")
 
     @answer(NumberSummary | None, "Statistics of a NUMBER or DATE tag over those of the audience who have it.")
     @staticmethod
@@ -221,29 +223,31 @@ class Audience(Node):
 
     @answer(list[ReachStep] | None, "Whom a message can reach. Comes with a later version.")
     @staticmethod
-    def reach(root: strawberry.Parent[answers.Question]) -> NoReturn:
+    def reach(root: strawberry.Parent[answers.Question], info: Info) -> NoReturn:
         """See the description."""
-        later("reach steps")
+        later(info.context.viewer, "reach steps", "count")
 
     @answer("list[Split] | None", "Parts of fixed shares that do not overlap. Comes with a later version.")
     @staticmethod
     def split(
         root: strawberry.Parent[answers.Question],
+        info: Info,
         parts: Annotated[list[object], argument(list[SplitPart], "The parts.")],
         seed: Annotated[str, note("The same seed makes the same parts.")],
     ) -> NoReturn:
         """See the description."""
-        later("splits")
+        later(info.context.viewer, "splits", "count")
 
     @answer("Lookalike | None", "The users most like these. Comes with a later version.")
     @staticmethod
     def lookalike(
         root: strawberry.Parent[answers.Question],
+        info: Info,
         size: Annotated[int, argument(BigInt, "How many are wanted.")],
         exclude_tags: Annotated[list[str] | None, note("Tags that may not count.")] = None,
     ) -> NoReturn:
         """See the description."""
-        later("look-alikes")
+        later(info.context.viewer, "look-alikes", "count")
 
     @classmethod
     def is_type_of(cls, value: object, _: object) -> bool:
@@ -364,9 +368,11 @@ class SavedAudience(Node):
 
     @answer(SnapshotConnection, "Its frozen states. Come with a later version.")
     @staticmethod
-    def snapshots(root: strawberry.Parent[plain.SavedAudience], first: First = 50, after: After = None) -> NoReturn:
+    def snapshots(
+        root: strawberry.Parent[plain.SavedAudience], info: Info, first: First = 50, after: After = None
+    ) -> NoReturn:
         """See the description."""
-        later("snapshots")
+        later(info.context.viewer, "snapshots", "count")
 
     @answer(list[Node], "The tags and saved audiences whose definition names it.")
     @staticmethod

@@ -65,7 +65,7 @@ class Gathered(Generic[K, V]):
             awaited = work.send(None)
         except StopIteration:
             return
-        task = asyncio.get_running_loop().create_task(_ended(work, awaited))
+        task = asyncio.get_running_loop().create_task(resumed(work, awaited))
         self._running[task] = keys
         task.add_done_callback(self._running.pop)
         for key in keys:
@@ -119,8 +119,8 @@ def _told(futures: list[asyncio.Future[V]], value: Any, error: Exception | None)
 
 
 @coroutine
-def _ended(work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
-    """Runs to its end what was begun and awaits something."""
+def resumed(work: Coroutine[Any, Any, Any], awaited: Any) -> Generator[Any, Any, Any]:
+    """Runs to its end what was begun and awaits something; what it gives."""
     try:
         while True:
             try:
@@ -129,5 +129,5 @@ def _ended(work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any,
                 awaited = work.throw(error)
             else:
                 awaited = work.send(given)
-    except StopIteration:
-        return
+    except StopIteration as done:
+        return done.value

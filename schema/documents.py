@@ -3,6 +3,7 @@
 What is wrong with a document is kept as well, so that a wrong one costs no more the second time.
 """
 
+import asyncio
 from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 from graphql import (
     DocumentNode,
     ExecutableDefinitionNode,
+    FieldNode,
     GraphQLError,
     ObjectValueNode,
     OperationDefinitionNode,
@@ -27,16 +29,18 @@ from strawberry.execution import optimized_is_awaitable
 from strawberry.schema.validation_rules.maybe_null import MaybeNullValidationRule
 from strawberry.schema.validation_rules.one_of import OneOfInputValidationRule
 
-from bitmap_store.errors import Invalid
+from bitmap_store.errors import Invalid, TagroarError
 from resolvers.context import Context
 from schema.coercion import Unusual
 from schema.compiled import Compiled
+from schema.document_rule import INTROSPECTION, DocumentLimits, check_document
 from schema.errors import shown
 from schema.lasting import is_lasting
-from schema.limits import TOKENS_MAX
 from schema.served import SCHEMA
 
 DOCUMENTS_MAX = 1_024
+LONG = 1_000
+"""Characters from which on a document that is new is made ready in a thread."""
 DOCUMENTS_CHARACTERS_MAX = 1 << 20
 """A document of the largest size takes about 2 MB once it is parsed, so all together about 32 MB."""
 
@@ -62,6 +66,8 @@ class Prepared:
     name: str | None
     document: DocumentNode
     compiled: Compiled | None = None
+    introspective: bool = False
+    """Whether it asks for the schema alone: it takes a while then, and waits for nothing."""
 
     @cached_property
     def lasting(self) -> bool:
@@ -71,13 +77,17 @@ class Prepared:
     async def run(self, variables: Variables | None, context: Context) -> Answer:
         """Runs a query or a mutation once. What goes wrong stands in the answer."""
         answer = None if self.compiled is None else await self.compiled.run(variables or {}, context)
-        if answer is None:
+        if answer is None and self.introspective:
+            answer = await asyncio.to_thread(_introspected, self, variables)
+        elif answer is None:
             answer = await by_graphql_core(self, variables, context)
         return extended(answer, context)
 
 
 def extended(answer: Answer, context: Context) -> Answer:
     """The answer, with what is to be told of its operation besides data and errors."""
+    if context.tells_cost:
+        context.extensions["cost"] = {"operations": context.work, "most": context.limits.work_max or None}
     if context.extensions:
         answer["extensions"], context.extensions = context.extensions, {}
     return answer
@@ -104,6 +114,12 @@ async def by_graphql_core(prepared: Prepared, variables: Variables | None, conte
     return {"data": result.data, "errors": shown(result.errors)} if result.errors else {"data": result.data}
 
 
+def _introspected(prepared: Prepared, variables: Variables | None) -> Answer:
+    result: Any = execute(SCHEMA._schema, prepared.document, variable_values=variables, operation_name=prepared.name)
+    answer: Answer = {"errors": shown(result.errors)} if result.errors else {}
+    return answer if result.errors and result.data is None else {"data": result.data} | answer
+
+
 # ---------------------------------------------------------------- preparing
 
 
@@ -123,10 +139,12 @@ class Documents:
         self,
         *,
         compiled: bool = True,
+        limits: DocumentLimits | None = None,
         documents_max: int = DOCUMENTS_MAX,
         characters_max: int = DOCUMENTS_CHARACTERS_MAX,
     ) -> None:
         self._compiled = compiled
+        self._limits = limits or DocumentLimits()
         self._documents_max = documents_max
         self._characters_max = characters_max
         self._characters = 0
@@ -139,22 +157,43 @@ class Documents:
         """The operation with this name, or the only one of a document; or what is wrong with the document."""
         kept = self._kept.get(text)
         if kept is None:
-            kept = self._keep(text)
+            kept = self._parsed(text)
+            self._keep(text, kept)
         else:
             self._kept.move_to_end(text)
         return kept.operations.get(name) or self._prepare(kept, name, len(text))
 
-    def _keep(self, text: str) -> _Kept:
+    async def prepare(self, text: str, name: str | None) -> Prepared | Refused:
+        """The same; what is long and was not there is made ready in a thread, as it would hold all others up."""
+        if len(text) < LONG or text in self._kept:
+            return self.prepared(text, name)
+
+        def made() -> tuple[_Kept, Prepared | Refused]:
+            kept = self._parsed(text)
+            return kept, self._prepare(kept, name, len(text))
+
+        kept, found = await asyncio.to_thread(made)
+        if text not in self._kept:
+            self._keep(text, kept)
+        return found
+
+    def _parsed(self, text: str) -> _Kept:
+        """A document within the limits, which are looked at first: validation may take long for what is over them."""
         try:
-            kept = _Kept(parse(text, max_tokens=TOKENS_MAX))
+            document = parse(text, max_tokens=self._limits.tokens)
+            check_document(document, self._limits)
         except GraphQLError as error:
-            kept = _Kept(Refused({"errors": shown([error])}))
+            return _Kept(Refused({"errors": shown([error])}))
+        except TagroarError as error:
+            return _Kept(Refused({"errors": [{"message": error.message, "extensions": error.extensions()}]}))
+        return _Kept(document)
+
+    def _keep(self, text: str, kept: _Kept) -> None:
         self._kept[text] = kept
         self._characters += len(text)
         while len(self._kept) > self._documents_max or self._characters > self._characters_max:
             dropped, _ = self._kept.popitem(last=False)
             self._characters -= len(dropped)
-        return kept
 
     def _prepare(self, kept: _Kept, name: str | None, characters: int) -> Prepared | Refused:
         document = kept.parsed
@@ -171,7 +210,9 @@ class Documents:
                 return kept.parsed
             kept.valid = True
         compiled = _compiled(document, operation, characters) if self._compiled else None
-        prepared = kept.operations[name] = Prepared(operation.operation, name, document, compiled)
+        prepared = kept.operations[name] = Prepared(
+            operation.operation, name, document, compiled, _is_introspective(operation)
+        )
         return prepared
 
 
@@ -188,6 +229,12 @@ def _validated(document: DocumentNode) -> list[GraphQLError]:
         return validate(SCHEMA._schema, document, (*specified_rules, MaybeNullValidationRule, _OneOf))
     except RecursionError as error:
         return [GraphQLError(str(error), original_error=error)]
+
+
+def _is_introspective(operation: OperationDefinitionNode) -> bool:
+    return operation.operation is OperationType.QUERY and all(
+        isinstance(node, FieldNode) and node.name.value in INTROSPECTION for node in operation.selection_set.selections
+    )
 
 
 class _OneOf(OneOfInputValidationRule):

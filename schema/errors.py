@@ -17,6 +17,8 @@ logger = logging.getLogger("tagroar.graphql")
 _VARIABLE = re.compile(r"Variable '\$(\w+)' has invalid value(?: at (\S+))?: ")
 _STEP = re.compile(r"\[(\d+)\]")
 _FOUND = re.compile(r"[.;,]? [Ff]ound: .*$", re.DOTALL)
+_DIGITS = "Exceeds the limit (4300 digits)"
+"""What Python says of a number that would take it long to read, and GraphQL does not expect."""
 _TOO_LARGE = ("nested too deeply", "tokens. Parsing aborted")
 
 
@@ -29,12 +31,15 @@ def describe(error: GraphQLError) -> None:
     elif isinstance(cause, RecursionError):
         error.message = "the request is nested too deeply"
         error.extensions = {"code": TooLarge.code}
+    elif isinstance(cause, ValueError) and str(cause).startswith(_DIGITS):
+        error.message = "a number in the document has too many digits"
+        error.extensions = {"code": Invalid.code}
     elif error.extensions and "code" in error.extensions:
         pass
     elif cause is None and not error.message.startswith("Cannot return null"):
         _describe_request(error)
     else:
-        logger.error("unforeseen error at %s", error.path, exc_info=cause or error)
+        logger.error("an unforeseen error in a field", exc_info=cause or error)
         error.message = "internal error"
         error.extensions = {"code": "INTERNAL"}
 

@@ -74,13 +74,14 @@ class Mutation:
     @answer(bool | None, "Defines a relation between entities. Comes with a later version.")
     @staticmethod
     def define_relation(
+        info: Info,
         key: Key,
         from_: Annotated[str, note("The entity kind that has others.", "from")],
         to: Annotated[str, note("The entity kind of the others.")],
         name: Name = None,
     ) -> NoReturn:
         """See the description."""
-        later("relations")
+        later(info.context.viewer, "relations", "define")
 
     @answer(Tag | None, "Defines a tag; the same definition again gives the tag, another of its key is CONFLICT.")
     @staticmethod
@@ -110,12 +111,13 @@ class Mutation:
     @answer(Tag | None, "Moves a tag along its life cycle. Comes with a later version.")
     @staticmethod
     def change_tag_state(
+        info: Info,
         key: Key,
         to: Annotated[TagState, note("The new state.")],
         note_: Annotated[str | None, note("Why.", "note")] = None,
     ) -> NoReturn:
         """See the description."""
-        later("changes of state")
+        later(info.context.viewer, "changes of state", "define")
 
     @answer(WriteResult | None, "Gives users tags.")
     @staticmethod
@@ -182,9 +184,9 @@ class Mutation:
 
     @answer(Snapshot | None, "Freezes a saved audience. Comes with a later version.")
     @staticmethod
-    def snapshot_audience(key: Key) -> NoReturn:
+    def snapshot_audience(info: Info, key: Key) -> NoReturn:
         """See the description."""
-        later("snapshots")
+        later(info.context.viewer, "snapshots", "define")
 
     @answer(Profile | None, "Makes a user known by another outside name; CONFLICT when it is somebody else's.")
     @staticmethod
@@ -200,24 +202,27 @@ class Mutation:
     @answer(Merge | None, "Makes two profiles one. Comes with a later version.")
     @staticmethod
     def merge_profiles(
+        info: Info,
         from_: Annotated[str, note("The user id that goes.", "from")],
         into: Annotated[str, note("The user id that stays.")],
         entity: Entity = "user",
     ) -> NoReturn:
         """See the description."""
-        later("merges")
+        later(info.context.viewer, "merges", "write")
 
     @answer(WriteResult | None, "Takes a merge back. Comes with a later version.")
     @staticmethod
-    def undo_merge(id: Annotated[strawberry.ID, note("The id of the merge.")]) -> NoReturn:
+    def undo_merge(info: Info, id: Annotated[strawberry.ID, note("The id of the merge.")]) -> NoReturn:
         """See the description."""
-        later("merges")
+        later(info.context.viewer, "merges", "write")
 
     @answer(WriteResult | None, "Erases users, history included. Comes with a later version.")
     @staticmethod
-    def erase_profiles(users: Annotated[list[str], note("The user ids.")], entity: Entity = "user") -> NoReturn:
+    def erase_profiles(
+        info: Info, users: Annotated[list[str], note("The user ids.")], entity: Entity = "user"
+    ) -> NoReturn:
         """See the description."""
-        later("erasures")
+        later(info.context.viewer, "erasures", "admin")
 
     @answer(Job | None, "Stops a job; what it had done is taken back.")
     @staticmethod

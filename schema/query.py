@@ -154,7 +154,7 @@ class Query:
         top: Annotated[int, note("How many differentiators of each.")] = 10,
     ) -> NoReturn:
         """See the description."""
-        later("comparisons")
+        later(info.context.viewer, "comparisons", "count")
 
     @answer(Job | None, "A job; null where there is none.")
     @staticmethod
@@ -170,6 +170,6 @@ class Query:
 
     @answer(CatalogHealth | None, "How well kept the catalog is. Comes with a later version.")
     @staticmethod
-    def catalog_health() -> NoReturn:
+    def catalog_health(info: Info) -> NoReturn:
         """See the description."""
-        later("reports on the health of the catalog")
+        later(info.context.viewer, "reports on the health of the catalog", "count")

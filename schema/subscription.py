@@ -34,18 +34,19 @@ class Subscription:
 
     @live(Audience, "An audience now, and on every change of its size. Comes with a later version.")
     @staticmethod
-    def audience_size(where: Where, entity: Entity = "user", purpose: ForPurpose = None) -> NoReturn:
+    def audience_size(info: Info, where: Where, entity: Entity = "user", purpose: ForPurpose = None) -> NoReturn:
         """See the description."""
-        later("subscriptions to sizes")
+        later(info.context.viewer, "subscriptions to sizes", "count")
 
     @live(AudienceChange, "Who enters and leaves a saved audience. Comes with a later version.")
     @staticmethod
     def audience_changes(
+        info: Info,
         key: Annotated[str, note("The key of the saved audience.")],
         after: Annotated[str | None, note("The cursor to resume after.")] = None,
     ) -> NoReturn:
         """See the description."""
-        later("subscriptions to members")
+        later(info.context.viewer, "subscriptions to members", "members")
 
     @live(Job, "A job now, and whenever it moves on, until it has ended.")
     @staticmethod

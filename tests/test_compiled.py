@@ -21,6 +21,7 @@ from resolvers.context import Context
 from resolvers.viewers import DEMO, Viewer
 from schema import closures, compiled
 from schema.batching import batching
+from schema.document_rule import DocumentLimits
 from schema.documents import Documents, Prepared, Refused, by_graphql_core
 from schema.served import SCHEMA
 from tests.api import Api, shop
@@ -203,6 +204,7 @@ BOMB = "{ categories { ...F0 } }" + "".join(
     f"fragment F{i} on Category {{ a: parent {{ ...F{i + 1} }} b: parent {{ ...F{i + 1} }} }}" for i in range(10)
 )
 CONDITIONS = range(5)
+WIDE = DocumentLimits(aliases=10_000, fields=100_000, depth=100)
 LEFT = [
     "{ __schema { queryType { name } } }",
     '{ __type(name: "Tag") { name } viewer { name } }',
@@ -215,8 +217,9 @@ LEFT = [
 
 
 @pytest.mark.parametrize("text", LEFT, ids=[text[:40] for text in LEFT])
-def test_what_is_not_known_is_left(api: Api, text: str) -> None:
-    prepared = Documents().prepared(text, None)
+def test_what_is_not_known_is_left(api: Api, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setitem(vars(api.service), "documents", Documents(limits=WIDE))
+    prepared = Documents(limits=WIDE).prepared(text, None)
     assert isinstance(prepared, Prepared)
     by_us, by_core = answers(api, prepared, {}, DEMO, None)
     assert by_us is None

@@ -158,8 +158,10 @@ def test_every_limit_is_in_the_table() -> None:
         for module in modules()
         for name in re.findall(r"^([A-Z][A-Z_]*_MAX)\b.*=", source_of(module), re.MULTILINE)
     }
-    limits = importlib.import_module("resolvers.context").Limits
-    named |= {f"resolvers.context.Limits.{field.name}" for field in fields(limits)}
+    for holder in ("resolvers.context.Limits", "web.bounds.Bounds", "schema.document_rule.DocumentLimits"):
+        module, _, name = holder.rpartition(".")
+        numbers = [each for each in fields(getattr(importlib.import_module(module), name)) if each.type is not bool]
+        named |= {f"{holder}.{each.name}" for each in numbers}
     assert named - {constant for constant, _ in LIMITS} == set()
 
 
@@ -271,7 +273,7 @@ def test_a_decision_says_why_and_what_holds_it(page: Path) -> None:
         assert re.search(rf"^(async )?def {test}\b" if test else "", (ROOT / file).read_text(), re.MULTILINE), test
 
 
-@pytest.mark.parametrize("name", ["run.txt", "dev.txt", "bench.txt"])
+@pytest.mark.parametrize("name", ["run.txt", "dev.txt", "tracing.txt", "bench.txt"])
 def test_every_pin_has_hashes_and_no_address(name: str) -> None:
     text = (ROOT / "requirements" / name).read_text()
     assert "://" not in text
@@ -282,7 +284,7 @@ def test_every_pin_has_hashes_and_no_address(name: str) -> None:
 def test_pins_are_the_same_in_all_files() -> None:
     """They are installed into one environment, one upon the other."""
     pinned: dict[str, list[str]] = {}
-    for name in ("run.txt", "dev.txt", "bench.txt"):
+    for name in ("run.txt", "dev.txt", "tracing.txt", "bench.txt"):
         lines = re.findall(r"^[\w.-]+.*==.*(?= \\$)", (ROOT / "requirements" / name).read_text(), re.MULTILINE)
         assert lines
         for package in {re.split("[^\\w.-]", line)[0] for line in lines}:

@@ -13,6 +13,7 @@ from resolvers import catalog
 from resolvers.context import Context
 from tests.api import Api
 from tests.worlds import copied
+from web.bounds import Bounds
 
 JSON = "application/json"
 RESPONSE = "application/graphql-response+json"
@@ -207,6 +208,7 @@ def test_an_array_is_answered_in_order(api: Api) -> None:
 
 
 def test_limits_hold_for_an_array_as_a_whole(api: Api) -> None:
+    object.__setattr__(api.service, "bounds", Bounds(request_seconds=60))
     api.ask('mutation { defineTag(input: {key: "many"}) { key } }')
 
     def asked(number: int) -> dict[str, Any]:
@@ -224,6 +226,7 @@ def test_limits_hold_for_an_array_as_a_whole(api: Api) -> None:
             for leaf in where["or"]:
                 leaf["tag"]["after"] = leaf["tag"]["after"].replace("20", f"1{index}", 1)
     found = api.request(json=[*others, asked(20), QUESTION]).json()
+    assert isinstance(found, list), found
     codes = [{error["extensions"]["code"] for error in each.get("errors", ())} for each in found]
     assert codes == [set(), set(), set(), {"TOO_LARGE"}, set()]
 

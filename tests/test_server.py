@@ -1,5 +1,6 @@
 """The command line, as somebody types it."""
 
+import json
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -75,7 +77,7 @@ class Server:
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "store")
+    server = Server(tmp_path / "store", TAGROAR_CONSOLE="1")
     yield server
     if server.process.poll() is None:
         server.stop()
@@ -135,6 +137,12 @@ def test_rejected_rows_are_shown(tmp_path: Path) -> None:
         (["token", "list"], {"TAGROAR_RETENTION": "long"}, "TAGROAR_RETENTION"),
         (["token", "list"], {"TAGROAR_DATA": "README.md"}, "README.md"),
         (["demo"], {"TAGROAR_HOST": "0.0.0.0"}, "loopback"),
+        (["token", "create", "me", "--scope", "count", "--expires", "soon"], {}, "no duration"),
+        (["token", "list"], {"TAGROAR_OIDC_ALGORITHMS": "HS256"}, "TAGROAR_OIDC_ALGORITHMS"),
+        (["token", "list"], {"TAGROAR_OIDC_SCOPES": "x = all"}, "TAGROAR_OIDC_SCOPES: Value error, there is no scope"),
+        (["token", "list"], {"TAGROAR_OIDC_KEYS": "http://login.example/keys"}, "TAGROAR_OIDC_KEYS"),
+        (["token", "list"], {"TAGROAR_LOG_LEVEL": "loud"}, "TAGROAR_LOG_LEVEL"),
+        (["serve"], {"TAGROAR_OIDC_ISSUER": "https://login.example"}, "TAGROAR_OIDC_AUDIENCE and TAGROAR_OIDC_KEYS"),
     ],
 )
 def test_nonsense_is_answered_with_a_sentence(
@@ -153,10 +161,52 @@ def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
     assert (found.exit_code, "tagroar.sqlite is damaged" in found.stderr) == (1, True)
 
 
+def test_a_variable_that_is_no_setting_is_told(tmp_path: Path) -> None:
+    listed = run(tmp_path / "store", "token", "list", TAGROAR_PROT="1", TAGROAR_BENCH_DIR="x", TAGROAR_NONSENSE="1")
+    assert (listed.returncode, listed.stderr.count("\n")) == (0, 2)
+    assert "TAGROAR_PROT is no setting and changes nothing; did you mean TAGROAR_PORT?" in listed.stderr
+
+
+def test_a_token_is_listed_with_its_end(tmp_path: Path) -> None:
+    run(tmp_path / "store", "token", "create", "a", "--scope", "count", "--expires", "P1D")
+    run(tmp_path / "store", "token", "create", "b", "--scope", "count", "--expires", "PT0.000001S")
+    a, b = (line.split("\t") for line in run(tmp_path / "store", "token", "list").stdout.splitlines())
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    assert (a[:3], a[3][:10]) == (["a", "count", NOW], tomorrow[:10]) or tomorrow[11:16] == "00:00"
+    assert b[3].startswith("expired 20")
+
+
+def test_several_processes_count_and_log_together(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    token = run(store, "token", "create", "watch", "--scope", "admin").stdout.splitlines()[-1]
+    server = Server(store, TAGROAR_WORKERS="2", TAGROAR_LOG_LEVEL="info")
+    try:
+        address, headers = server.client.base_url, {"Authorization": f"Bearer {token}"}
+
+        def measured(name: str) -> float:
+            text = httpx.get(f"{address}/metrics", headers=headers).text
+            return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
+
+        while measured("tagroar_processes ") < 2:
+            pass  # one of them still imports
+        before = measured("tagroar_requests_total")
+        for number in range(20):
+            answer = httpx.get(f"{address}/export/audience", headers={"X-Request-Id": f"id-{number}"})
+            assert (answer.status_code, answer.headers["x-request-id"]) == (401, f"id-{number}")
+        assert measured("tagroar_requests_total") - before == 21  # with the one that asked how many there were
+        assert measured("tagroar_resident_bytes") > 2 * (50 << 20)
+        assert server.client.get("/metrics").status_code == 401
+    finally:
+        printed = server.stop()
+    lines = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+    assert {f"id-{number}" for number in range(20)} <= {line["request"] for line in lines}
+    assert token not in printed
+
+
 def test_tokens_are_shown_once_and_end_at_once(tmp_path: Path, served: Server) -> None:
     store = tmp_path / "store"
     token = run(store, "token", "create", "campaigns", "--scope", "count", "--scope", "write").stdout.splitlines()[-1]
-    assert run(store, "token", "list").stdout == "campaigns\tcount write\n"
+    assert run(store, "token", "list").stdout == "campaigns\tcount write\t2026-11-02T12:00:00Z\tnever\n"
     assert token.encode() not in (store / "tagroar.sqlite").read_bytes()
     headers = {"Authorization": f"Bearer {token}"}
     question = {"query": '{ viewer { name scopes } audience(where: {text: "everyone"}) { size } }'}

@@ -35,6 +35,11 @@ class Answers:
         self._kept: OrderedDict[Key, KeptAnswer] = OrderedDict()
         self._asked: OrderedDict[int, None] = OrderedDict()
 
+    @property
+    def nbytes(self) -> int:
+        """About what is kept takes."""
+        return self._bytes
+
     def __len__(self) -> int:
         return len(self._kept)
 

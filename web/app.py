@@ -6,22 +6,26 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import CONTENT_TYPE_LATEST as METRICS_TYPE
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from bitmap_store import Store
+from bitmap_store import condition_of
 from bitmap_store.errors import Invalid, NotFound
+from resolvers.context import Context
 from web.asking import error_body
 from web.bulk import BulkRoutes
 from web.graphql import GraphQLRoutes, Shortcut
-from web.service import Service, log
+from web.service import Guarded, Service, log
 from web.streams import when_told_to_stop
+from web.watching import Watching
 
 UPKEEP_SECONDS = 10
 ROOT = Path(__file__).parents[1]
@@ -38,17 +42,18 @@ PAGE_HEADERS = {
 }
 
 
-def create_app(open_service: Callable[[], Service], *, demo: bool = False) -> Starlette:
+def create_app(open_service: Callable[[], Service], *, demo: bool = False, pages: bool = True) -> Starlette:
     """The application. `open_service` is called when serving begins; its store is closed when serving ends.
 
-    demo: anyone on this machine may ask, so only requests addressed to this machine are taken.
+    demo: anyone on this machine may ask, so only requests addressed to this machine are taken. pages: whether there
+    are any for people.
     """
     state = _State()
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         state.service = open_service()
-        upkeep = asyncio.create_task(keep_up(state.service.store))
+        upkeep = asyncio.create_task(keep_up(state.service))
         try:
             with when_told_to_stop(state.service.streams.end):
                 yield
@@ -57,18 +62,19 @@ def create_app(open_service: Callable[[], Service], *, demo: bool = False) -> St
             await asyncio.gather(upkeep, return_exceptions=True)
             await state.service.store.close()
 
-    pages = _Pages(demo)
-    graphql = GraphQLRoutes(lambda: state.service, pages.graphiql)
+    shown = _Pages(demo)
+    graphql = GraphQLRoutes(lambda: state.service, shown.graphiql if pages else None)
     routes = [
-        Route("/", pages.start, methods=["GET"]),
-        Route("/demo/queries.graphql", pages.queries, methods=["GET"]),
+        *(shown.routes() if pages else ()),
         Route("/healthz", healthy, methods=["GET"]),
         Route("/readyz", state.ready, methods=["GET"]),
+        Route("/metrics", Guarded(lambda: state.service, state.metrics), methods=["GET"]),
         *graphql.routes(),
         *BulkRoutes(lambda: state.service).routes(),
-        Mount("/static", StaticFiles(directory=CONSOLE / "static")),
     ]
-    middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK)] if demo else []
+    middleware = [Middleware(Watching, service=lambda: state.service)]
+    if demo:
+        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK))
     middleware.append(Middleware(Shortcut, endpoint=graphql.endpoint))
     handlers: dict[Any, Any] = {HTTPException: answer_http}
     return Starlette(routes=routes, lifespan=lifespan, middleware=middleware, exception_handlers=handlers)
@@ -81,11 +87,12 @@ async def answer_http(_request: Request, error: HTTPException) -> Response:
     return JSONResponse(body, error.status_code, error.headers)
 
 
-async def keep_up(store: Store) -> None:
+async def keep_up(service: Service) -> None:
     """Sees to folds and the cache now and then, for as long as serving goes on; what fails is logged."""
     while True:
         try:
-            await store.keep_up()
+            await asyncio.to_thread(service.look_around)
+            await service.store.keep_up()
         except Exception:
             log.exception("keeping the store in shape failed")
         await asyncio.sleep(UPKEEP_SECONDS)
@@ -97,9 +104,20 @@ class _State:
     service: Service
 
     async def ready(self, _request: Request) -> Response:
-        """Whether questions can be answered now."""
-        self.service.store.view()
+        """Whether questions can be answered now: 503 while the store cannot be read."""
+        try:
+            self.service.store.view()
+            condition_of(self.service.store.settings.directory)
+        except Exception:
+            log.exception("not ready")
+            return PlainTextResponse("not ready", 503)
         return PlainTextResponse("ready")
+
+    async def metrics(self, _request: Request, context: Context) -> Response:
+        """What was counted, by all serving processes, for Prometheus."""
+        context.viewer.require("admin")
+        condition = await run_in_threadpool(self.service.look_around)
+        return Response(self.service.measures.written(condition), media_type=METRICS_TYPE)
 
 
 class _Pages:
@@ -107,6 +125,14 @@ class _Pages:
 
     def __init__(self, demo: bool) -> None:
         self._demo = demo
+
+    def routes(self) -> list[BaseRoute]:
+        """What to serve."""
+        return [
+            Route("/", self.start, methods=["GET"]),
+            Route("/demo/queries.graphql", self.queries, methods=["GET"]),
+            Mount("/static", StaticFiles(directory=CONSOLE / "static")),
+        ]
 
     async def start(self, _request: Request) -> Response:
         """The start page."""

@@ -21,7 +21,7 @@ from resolvers.asked import Asked
 from resolvers.context import Context
 from schema.served import where_of_json
 from web.asking import exact_json
-from web.service import Service, guarded, json_object
+from web.service import Guarded, Service, answered_within, json_object, pieces
 
 CONTENT_TYPES = {
     "text/csv": "csv",
@@ -62,10 +62,10 @@ class BulkRoutes:
     def routes(self) -> list[Route]:
         """What to serve."""
         return [
-            Route("/import/{kind}", guarded(self._service, self.import_file), methods=["POST"]),
-            Route("/export/audience", guarded(self._service, self.export_audience), methods=["GET", "POST"]),
-            Route("/export/ids", guarded(self._service, self.export_ids), methods=["GET"]),
-            Route("/jobs/{id}/rejections", guarded(self._service, self.rejections), methods=["GET"]),
+            Route("/import/{kind}", Guarded(self._service, self.import_file), methods=["POST"]),
+            Route("/export/audience", Guarded(self._service, self.export_audience), methods=["GET", "POST"]),
+            Route("/export/ids", Guarded(self._service, self.export_ids), methods=["GET"]),
+            Route("/jobs/{id}/rejections", Guarded(self._service, self.rejections), methods=["GET"]),
         ]
 
     # ------------------------------------------------------------ in
@@ -96,10 +96,10 @@ class BulkRoutes:
     async def _receive(self, request: Request, path: Path) -> None:
         """Writes the body to a file as it comes, up to the limit."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        received, most = 0, self._service().import_bytes_max
+        received, most, seconds = 0, self._service().import_bytes_max, self._service().bounds.read_seconds
         with path.open("wb") as file:
             try:
-                async for chunk in request.stream():
+                async for chunk in pieces(request, seconds, each=True):
                     received += len(chunk)
                     if received > most:
                         raise TooLarge(f"a file to import has at most {most} bytes")
@@ -129,7 +129,7 @@ class BulkRoutes:
         options = options_of(request)
         where: object = options.pop("where", None)
         if request.method == "POST":
-            body = await json_object(request)
+            body = await json_object(request, self._service().bounds)
             where = body.pop("where", where)
             options |= _texts(body)
         asked = _asked(options.pop("text", None), where)
@@ -139,10 +139,11 @@ class BulkRoutes:
             "Tagroar-Data-Version": str(reading.version),
             "Tagroar-At": moment_text(moment_of(reading.moment)),
         }
+        seconds = self._service().bounds.request_seconds
         if export.format is None:
-            data = await context.store.export_roaring(export.plan)
+            data = await answered_within(seconds, context.store.export_roaring(export.plan))
             return Response(data, media_type=ANSWER_TYPES["roaring"], headers=headers)
-        count, batches = await context.store.export(export.plan, export.columns)
+        count, batches = await answered_within(seconds, context.store.export(export.plan, export.columns))
         headers["Tagroar-Count"] = str(count)
         chunks = write(export.format, schema_of(export.columns), batches)
         return _streamed(chunks, ANSWER_TYPES[export.format], headers)
@@ -163,8 +164,8 @@ class BulkRoutes:
 
 def _streamed(chunks: Iterator[bytes], media_type: str, headers: dict[str, str] | None = None) -> Response:
     """The chunks as they are made, in pieces that the event loop hands on in little time."""
-    pieces = (chunk[start : start + PIECE_BYTES] for chunk in chunks for start in range(0, len(chunk), PIECE_BYTES))
-    return StreamingResponse(iterate_in_threadpool(pieces), media_type=media_type, headers=headers)
+    small = (chunk[start : start + PIECE_BYTES] for chunk in chunks for start in range(0, len(chunk), PIECE_BYTES))
+    return StreamingResponse(iterate_in_threadpool(small), media_type=media_type, headers=headers)
 
 
 def job_json(job: Job) -> dict[str, object]:

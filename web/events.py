@@ -16,6 +16,7 @@ from schema.documents import Answer, Refused, extended
 from schema.errors import shown
 from schema.served import SCHEMA
 from web.asking import Asking, as_json, error_body
+from web.exchange import current
 from web.media import Media
 from web.service import log
 from web.streams import Streams
@@ -90,10 +91,14 @@ class Events:
         try:
             async with aclosing(self._answers) as answers:
                 async for answer in answers:
-                    await put(_event(answer.answer if isinstance(answer, Refused) else answer))
+                    told = answer.answer if isinstance(answer, Refused) else answer
+                    current().answered(told)
+                    await put(_event(told))
         except TagroarError as error:
+            current().failed(error.code)
             await put(_event(error_body(error)))
         except Exception:
+            current().failed(TagroarError.code)
             log.exception("an operation over server-sent events failed")
             await put(_event(error_body(TagroarError("internal error"))))
         finally:

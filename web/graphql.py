@@ -5,7 +5,10 @@ What is asked is in `asking.py`, the WebSocket in `websocket.py`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from graphql import OperationType
 from starlette.datastructures import QueryParams
@@ -15,7 +18,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from bitmap_store import Store
+from bitmap_store import Store, View
 from bitmap_store.errors import Forbidden, Invalid, NotFound, TagroarError, TooLarge
 from resolvers.context import Context
 from resolvers.lasting import Watched
@@ -24,10 +27,12 @@ from schema.batching import batching
 from schema.documents import Answer, Prepared, Refused
 from schema.limits import check_request
 from web.answers import Key
-from web.asking import Asking, as_json, error_body, exact_json
+from web.asking import LARGE, Asking, as_json, error_body, exact_json, json_of
+from web.bounds import Bounds, Client
 from web.events import Events, once, subscribed
+from web.exchange import current
 from web.media import EVENTS, JSON, RESPONSE, Media, answered_as, is_json
-from web.service import BODY_BYTES_MAX, STATUS, Service, log
+from web.service import STATUS, Service, TooSlow, log, told_with, too_long, within
 from web.websocket import Connection
 
 PATH = "/graphql"
@@ -87,25 +92,27 @@ class Endpoint:
         try:
             if media is None:
                 raise _Failed(Invalid(f"answers are written as {RESPONSE}, {JSON} or {EVENTS}"), 406, [])
-            status, answer = await self._answer(scope, headers, receive, media, live)
+            status, answer = await self._admitted(scope, headers, receive, media, live)
             if isinstance(answer, Events):
-                await answer.respond(receive, send)
+                with self._service().measures.live():
+                    await answer.respond(receive, send)
                 return
+            current().answered(answer)
             if status is None:
                 status = 400 if media is Media.RESPONSE else 200
             if media is Media.EVENTS:
                 await Events(once(answer), self._service().streams).respond(receive, send)
                 return
         except _Gone:
+            current().failed("gone")
             return
         except _Failed as failed:
             status, more, answer = failed.status, [*more, *failed.headers], error_body(failed.error)
         except TagroarError as error:
             status, answer = STATUS[error.code], error_body(error)
-            if status == 401:
-                more = [*more, (b"www-authenticate", b"Bearer")]
+            more = [*more, *((name.lower().encode(), value.encode()) for name, value in told_with(error).items())]
         except Exception:
-            log.exception("%s %s failed", scope["method"], PATH)
+            log.exception("a request failed")
             status, answer = 500, error_body(TagroarError("internal error"))
         body = answer if isinstance(answer, bytes) else as_json(answer)
         written = Media.RESPONSE if media is Media.RESPONSE else Media.JSON
@@ -119,45 +126,62 @@ class Endpoint:
         )
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(
+    async def _admitted(
         self, scope: Scope, headers: Headers, receive: Receive, media: Media, live: bool
     ) -> tuple[int | None, Answer | bytes | Events]:
         """The status and the answer; no status where GraphQL refuses the request. live: events can be read."""
         service = self._service()
-        authorization = headers.get(b"authorization")
-        view, viewer = await service.admitted(None if authorization is None else authorization.decode("latin-1"))
-        key: Key | None = None
-        by_post = scope["method"] == "POST"
-        if by_post:
-            body = await _body(headers, receive)
-            key = (body, viewer.scopes)
-            known = service.answers.find(key, view)
-            if known is not None:
-                return 200, known
-            sent, size = exact_json(body), len(body)
+        sent_by = headers.get(b"authorization")
+        authorization = None if sent_by is None else sent_by.decode("latin-1")
+        view, viewer = await service.admitted(authorization)
+        client = service.use.begin(viewer.name)
+        try:
+            asked = _Asked(service, view, viewer, client, media, live, authorization)
+            body = None
+            if scope["method"] == "POST":
+                body = await _in_time(_body(headers, receive, service.bounds), service.bounds)
+                known = service.answers.find((body, viewer.scopes), view)
+                if known is not None:
+                    current().kind = OperationType.QUERY.value
+                    service.measures.add("answers_given_again_total", 1)
+                    return 200, known
+            return await within(service.bounds.request_seconds, self._answer(asked, scope, receive, body))
+        except TooSlow:
+            return None, error_body(too_long(service.bounds.request_seconds))
+        finally:
+            service.use.end(client)
+
+    async def _answer(
+        self, asked: "_Asked", scope: Scope, receive: Receive, body: bytes | None
+    ) -> tuple[int | None, Answer | bytes | Events]:
+        """The same, once the request is read. body: None of a GET."""
+        service, view, viewer, media = asked.service, asked.view, asked.viewer, asked.media
+        if body is not None:
+            sent, size = await json_of(body, service.bounds.json_depth), len(body)
         else:
-            sent, size = _in_query_string(scope)
+            sent, size = _in_query_string(scope, service.bounds.json_depth)
         if isinstance(sent, list):
             if media is Media.EVENTS:
                 raise Invalid("requests in an array are answered as JSON")
-            context = Context(service.store, viewer, batching, service.limits, view)
-            return 200, as_json(await answer_all(sent, service, context))
-        prepared = _prepared(sent, size, service)
+            current().kind = "array"
+            return 200, as_json(await answer_all(sent, service, asked.context()))
+        prepared = await _prepared(sent, size, service)
         if isinstance(prepared, Refused):
             return None, prepared.answer
         operation, asking = prepared
-        if operation.kind is OperationType.SUBSCRIPTION and live:
+        if operation.kind is OperationType.SUBSCRIPTION and asked.live:
             service.streams.check_room()
-            context = Context(service.store, viewer, batching, service.limits, view)
-            return 200, Events(subscribed(asking, context), service.streams)
+            told = service.while_admitted(asked.authorization, subscribed(asking, asked.context(cost=asking.cost)))
+            return 200, Events(told, service.streams)
         if operation.kind is OperationType.SUBSCRIPTION:
             return None, error_body(Invalid(f"subscriptions are answered as {EVENTS} or over a WebSocket"))
-        if operation.kind is OperationType.MUTATION and not by_post:
+        if operation.kind is OperationType.MUTATION and body is None:
             raise _Failed(Invalid("mutations are sent by POST"), 405, [(b"allow", b"POST")])
         store, watched = service.store, None
+        key: Key | None = None if body is None else (body, viewer.scopes)
         if key is not None and operation.lasting and service.answers.is_wanted(key):
             store, watched = Watched.over(service.store)
-        answering = operation.run(asking.variables, Context(store, viewer, batching, service.limits, view))
+        answering = operation.run(asking.variables, asked.context(store, cost=asking.cost))
         answer = await (answering if operation.kind is OperationType.MUTATION else _unless_gone(answering, receive))
         if key is not None and watched is not None and "errors" not in answer:
             written = as_json(answer)
@@ -177,6 +201,26 @@ class Shortcut:
         """Serves one connection."""
         direct = scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST"
         return (self._endpoint if direct else self._app)(scope, receive, send)
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A request of somebody who may ask."""
+
+    service: Service
+    view: View
+    viewer: Viewer
+    client: Client
+    media: Media
+    live: bool
+    authorization: str | None
+
+    def context(self, store: Store | None = None, *, cost: bool = False) -> Context:
+        """What is executed in. store: another one than the service's."""
+        service = self.service
+        context = Context(store or service.store, self.viewer, batching, service.limits, self.view)
+        context.charge, context.tells_cost = service.use.charge(self.client), cost
+        return context
 
 
 class _Failed(Exception):
@@ -205,7 +249,7 @@ async def answer_all(sent: list[object], service: Service, context: Context) -> 
     characters = 0
     for each in sent:
         try:
-            prepared = _prepared(each, BODY_BYTES_MAX, service, characters)
+            prepared = await _prepared(each, service.bounds.body_bytes, service, characters)
         except TagroarError as error:
             prepared = Refused(error_body(error))
         if isinstance(prepared, Refused):
@@ -217,21 +261,30 @@ async def answer_all(sent: list[object], service: Service, context: Context) -> 
             answers.append(error_body(Invalid("subscriptions are not answered in an array")))
         else:
             answers.append(await operation.run(asking.variables, context))
+    for answer in answers:
+        current().answered(answer)
     return answers
 
 
-def _prepared(sent: object, size: int, service: Service, characters: int = 0) -> tuple[Prepared, Asking] | Refused:
+async def _prepared(
+    sent: object, size: int, service: Service, characters: int = 0
+) -> tuple[Prepared, Asking] | Refused:
     """The operation of a request and what is asked with it; Refused by GraphQL, INVALID where it is no request.
 
     characters: those of the documents before it, which count towards the limit.
     """
     try:
         asking = Asking.of(sent, service.known)
-        check_request(asking.query, asking.variables, size, characters)
+        check = partial(check_request, asking.query, asking.variables, size, characters)
+        most = service.bounds.document_characters
+        await asyncio.to_thread(check, most) if size >= LARGE else check(most)
     except (Forbidden, NotFound, TooLarge) as error:
         return Refused(error_body(error))
-    prepared = service.documents.prepared(asking.query, asking.operation_name)
-    return prepared if isinstance(prepared, Refused) else (prepared, asking)
+    prepared = await service.documents.prepare(asking.query, asking.operation_name)
+    if isinstance(prepared, Refused):
+        return prepared
+    current().asked(prepared.kind.value, asking.query, asking.operation_name)
+    return prepared, asking
 
 
 class _Gone(Exception):
@@ -270,17 +323,17 @@ async def _unless_gone(answering: Awaitable[Answer], receive: Receive) -> Answer
             watching.cancel()
 
 
-def _in_query_string(scope: Scope) -> tuple[object, int]:
+def _in_query_string(scope: Scope, depth_max: int) -> tuple[object, int]:
     """The request of a GET as a JSON value, and its size in bytes."""
     given = QueryParams(scope["query_string"])
     sent: dict[str, object] = dict(given)
     for name in ("variables", "extensions"):
         text = given.get(name)
-        sent[name] = exact_json(text.encode(errors="replace")) if text else None
+        sent[name] = exact_json(text.encode(errors="replace"), depth_max) if text else None
     return sent, len(scope["query_string"])
 
 
-async def _body(headers: Headers, receive: Receive) -> bytes:
+async def _body(headers: Headers, receive: Receive, bounds: Bounds) -> bytes:
     kind = headers.get(b"content-type", b"")
     if kind != JSON_TYPE and not is_json(kind):
         raise _Failed(Invalid(f"the body is sent as {JSON} in UTF-8"), 415, [])
@@ -290,14 +343,22 @@ async def _body(headers: Headers, receive: Receive) -> bytes:
     body: bytes | bytearray = message.get("body", b"")
     if message.get("more_body"):
         body = bytearray(body)
-        while message.get("more_body") and len(body) <= BODY_BYTES_MAX:
+        while message.get("more_body") and len(body) <= bounds.body_bytes:
             message = await receive()
             body += message.get("body", b"")
     if message["type"] == "http.disconnect":
         raise Invalid("the body broke off before its end")
-    if len(body) > BODY_BYTES_MAX:
-        raise TooLarge(f"a body has at most {BODY_BYTES_MAX} bytes")
+    if len(body) > bounds.body_bytes:
+        raise TooLarge(f"a body has at most {bounds.body_bytes} bytes")
     return bytes(body)
+
+
+async def _in_time(reading: Coroutine[Any, Any, bytes], bounds: Bounds) -> bytes:
+    try:
+        return await within(bounds.read_seconds, reading)
+    except TooSlow:
+        sentence = f"the body did not come within {bounds.read_seconds:g} seconds"
+        raise _Failed(Invalid(sentence), 408, [(b"connection", b"close")]) from None
 
 
 def _wants_page(scope: Scope, headers: Headers) -> bool:

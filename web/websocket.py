@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
+from time import perf_counter
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,9 +13,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from bitmap_store.errors import TagroarError
 from schema.documents import Refused
 from schema.limits import check_request
-from web.asking import Asking, as_json, error_body, exact_json
+from web.asking import Asking, as_json, error_body, json_of
 from web.events import subscribed
-from web.service import Service, log
+from web.exchange import Exchange, begin, current
+from web.logs import log_exchange
+from web.service import Service, answered_within, log
 
 PROTOCOL = "graphql-transport-ws"
 MESSAGE_BYTES_MAX = 256 << 10
@@ -40,6 +43,7 @@ class Connection:
         self._authorization: str | None = None
         self._acknowledged = False
         self._operations: dict[str, asyncio.Task[None]] = {}
+        self._begun = 0
 
     async def serve(self) -> None:
         """Serves until the client goes or breaks the protocol."""
@@ -59,6 +63,10 @@ class Connection:
                 await self._socket.close(closed.code, closed.reason)
         except WebSocketDisconnect:
             pass
+        except Exception:
+            log.exception("a WebSocket failed")
+            with suppress(RuntimeError, WebSocketDisconnect):
+                await self._socket.close(1011, "Internal error")
         finally:
             running = list(self._operations.values())
             for task in running:
@@ -84,7 +92,7 @@ class Connection:
         if len(data) > MESSAGE_BYTES_MAX:
             raise _Closed(4413, "Message too large")
         try:
-            message = exact_json(data)
+            message = await json_of(data, self._service.bounds.json_depth)
         except TagroarError:
             raise _Closed(4400, "Message is not JSON") from None
         if not isinstance(message, dict) or not isinstance(message.get("type"), str):
@@ -147,31 +155,51 @@ class Connection:
 
     async def _run(self, key: str, payload: object, size: int) -> None:
         """Runs one operation to its end, its answers told as they come."""
+        self._begun += 1
+        exchange = begin(Exchange(f"{current().id}-{self._begun}", "graphql"))
         try:
             async for answer in self._answers(payload, size):
+                exchange.answered(answer.answer if isinstance(answer, Refused) else answer)
                 if isinstance(answer, Refused):
                     await self._end(key, {"type": "error", "payload": answer.answer["errors"]})
                     return
                 await self._send({"id": key, "type": "next", "payload": answer})
             await self._end(key, {"type": "complete"})
+        except asyncio.CancelledError:
+            exchange.failed("gone")
+            raise
         except TagroarError as error:
+            exchange.failed(error.code)
             await self._end(key, {"type": "error", "payload": error_body(error)["errors"]})
         except Exception:
+            exchange.failed(TagroarError.code)
             log.exception("an operation over a WebSocket failed")
             await self._end(key, {"type": "error", "payload": error_body(TagroarError("internal error"))["errors"]})
+        finally:
+            seconds = None if exchange.kind == "subscription" else perf_counter() - exchange.began
+            self._service.measures.count(exchange, seconds)
+            log_exchange(exchange, None)
 
     async def _answers(self, payload: object, size: int) -> AsyncIterator[dict[str, Any] | Refused]:
         asking = Asking.of(payload, self._service.known)
-        check_request(asking.query, asking.variables, size)
-        prepared = self._service.documents.prepared(asking.query, asking.operation_name)
-        if isinstance(prepared, Refused):
-            yield prepared
-            return
+        bounds, use = self._service.bounds, self._service.use
+        check_request(asking.query, asking.variables, size, characters_max=bounds.document_characters)
         context = await self._service.context(self._authorization)
-        if prepared.kind is not OperationType.SUBSCRIPTION:
-            yield await prepared.run(asking.variables, context)
-            return
-        async with aclosing(subscribed(asking, context)) as told:
+        client = use.begin(context.viewer.name)
+        context.charge, context.tells_cost = use.charge(client), asking.cost
+        try:
+            prepared = await self._service.documents.prepare(asking.query, asking.operation_name)
+            if isinstance(prepared, Refused):
+                yield prepared
+                return
+            current().asked(prepared.kind.value, asking.query, asking.operation_name)
+            if prepared.kind is not OperationType.SUBSCRIPTION:
+                yield await answered_within(bounds.request_seconds, prepared.run(asking.variables, context))
+                return
+        finally:
+            use.end(client)
+        authorized = self._service.while_admitted(self._authorization, subscribed(asking, context))
+        async with aclosing(authorized) as told:
             async for answer in told:
                 yield answer
 

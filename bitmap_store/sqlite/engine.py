@@ -22,6 +22,7 @@ from bitmap_store.bind import Binder, known_plan
 from bitmap_store.bitmaps import ids_between, ids_of, packed
 from bitmap_store.catalog import NO_VALUES, Catalog, ValueTable
 from bitmap_store.clock import Clock
+from bitmap_store.costs import operations
 from bitmap_store.definitions import TagChange, TagDefinition
 from bitmap_store.errors import NotFound
 from bitmap_store.evaluate import FIRST_IDS, SHORT, Evaluation, quick_size
@@ -254,10 +255,13 @@ class SqliteStore:
         """See `BitmapStore.size_at_hand`."""
         return quick_size(plan, self._memberships)
 
+    def operations(self, plans: Sequence[Plan]) -> int:
+        """See `BitmapStore.operations`."""
+        return operations(plans, self._memberships)
+
     async def count(self, plans: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.count`."""
-        size = self.size_at_hand(plans[0]) if len(plans) == 1 else None
-        if size is not None:
+        if len(plans) == 1 and (size := self.size_at_hand(plans[0])) is not None:
             return [size]
         return await self._evaluated(lambda evaluation: evaluation.sizes(plans), plans)
 
@@ -266,10 +270,7 @@ class SqliteStore:
 
     async def _made_of(self, plan: Plan, make: Callable[[BitMap], T]) -> T:
         """What is made of all members, beside the event loop: to list a million takes it some tens of milliseconds."""
-        return await self._lanes.run(
-            lambda stop: make(Evaluation(self._memberships, stop).users(plan)),
-            long=True,
-        )
+        return await self._lanes.run(lambda stop: make(Evaluation(self._memberships, stop).users(plan)), long=True)
 
     async def breakdown(self, plan: Plan, keys: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.breakdown`."""
@@ -541,12 +542,12 @@ class SqliteStore:
 
     # ------------------------------------------------------------ tokens
 
-    async def create_token(self, name: str, scopes: Sequence[str]) -> str:
+    async def create_token(self, name: str, scopes: Sequence[str], expires_at: datetime | None = None) -> str:
         """A new secret under a name; it is not kept and cannot be shown again. CONFLICT for a name in use."""
-        return await self.write(lambda transaction: tokens.create(transaction, name, scopes))
+        return await self.write(lambda transaction: tokens.create(transaction, name, scopes, expires_at))
 
     async def tokens(self) -> list[TokenInfo]:
-        """All tokens that are in force."""
+        """All tokens that were not revoked."""
         return await tokens.in_force(self._async_engine)
 
     async def revoke_token(self, name: str) -> None:
@@ -554,6 +555,6 @@ class SqliteStore:
         await self.write(lambda transaction: tokens.revoke(transaction, name))
 
     async def token(self, secret: str) -> TokenInfo | None:
-        """Who a secret stands for; None when it is not in force."""
+        """Who a secret stands for, until it expires; None where it was never given or was revoked."""
         with self._memberships.lock:
             return tokens.find(self._connection, secret)

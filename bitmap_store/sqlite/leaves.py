@@ -40,6 +40,11 @@ class LeafCache:
         self._found: OrderedDict[Any, tuple[Any, int]] = OrderedDict()  # with the bytes of each
         self._newest: dict[Leaf, int] = {}
 
+    @property
+    def nbytes(self) -> int:
+        """About what is kept takes, and what is reserved."""
+        return self._bytes
+
     def find(self, leaf: Leaf, stamp: int, moment: int) -> BitMap | None:
         """The users of a leaf if they are known at this stamp for this moment."""
         with self._lock:

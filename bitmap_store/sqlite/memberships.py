@@ -68,6 +68,11 @@ class Memberships:
         self._cache = LeafCache(cache_bytes_max)
         self.bases = Bases(connection, cache_bytes_max, files)
 
+    @property
+    def cached_bytes(self) -> int:
+        """Memory for evaluated leaves and for layers; bases that are not mapped are on top of it."""
+        return self._cache.nbytes
+
     # ------------------------------------------------------------ the log
 
     def tail(self) -> int:

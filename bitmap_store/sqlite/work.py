@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -102,7 +103,8 @@ class Workers:
         """Ends the child processes; what they had not made visible never will be."""
         ending = [process for process in self._processes if process.returncode is None]
         for process in ending:
-            process.terminate()
+            with suppress(ProcessLookupError):  # it has ended, and nobody has heard of it yet
+                process.terminate()
         await asyncio.gather(*(process.wait() for process in ending))
         if self._watching:
             await asyncio.wait(self._watching)

@@ -100,6 +100,11 @@ class Writer:
                 raise Unavailable("too many writes are waiting; try again in a moment")
             self._waiting.put(work)
 
+    @property
+    def waiting(self) -> int:
+        """How many writes wait for the next transaction."""
+        return self._waiting.qsize()
+
     def close(self) -> None:
         """Finishes what waits, then ends the thread; nothing is taken any more."""
         with self._gate:
