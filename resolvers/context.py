@@ -56,26 +56,25 @@ class Context:
         """Told of them before they begin; raises RATE_LIMITED where that was too much of late."""
         self.extensions: dict[str, object] = {}
         """What the answer tells besides data and errors, such as its cost; of each operation anew."""
-        self.view = view or store.view()
+        self._view: View | None = view or store.view()
+        self._loaders: Loaders | None = None
+        self._plans: dict[tuple[Expression, str, Reading], Plan] = {}
+        self.selections: dict[Hashable, Selection] = {}
+        """Choices of tags that were made in the view."""
 
-    @cached_property
+    @property
     def view(self) -> View:
         """What is seen; after a write the newest view, taken when somebody looks."""
-        return self.store.view()
+        if self._view is None:
+            self._view = self.store.view()
+        return self._view
 
-    @cached_property
+    @property
     def loaders(self) -> Loaders:
         """The loaders of the view."""
-        return Loaders(self.store, self.view, self._batched)
-
-    @cached_property
-    def selections(self) -> dict[Hashable, Selection]:
-        """Choices of tags that were made in the view."""
-        return {}
-
-    @cached_property
-    def _plans(self) -> dict[tuple[Expression, str, Reading], Plan]:
-        return {}
+        if self._loaders is None:
+            self._loaders = Loaders(self.store, self.view, self._batched)
+        return self._loaders
 
     @cached_property
     def turn(self) -> asyncio.Lock:
@@ -84,8 +83,8 @@ class Context:
 
     def refresh(self) -> None:
         """Ends the view; nothing that was loaded before is used again."""
-        for name in ("view", "loaders", "selections", "_plans"):
-            self.__dict__.pop(name, None)
+        self._view = self._loaders = None
+        self.selections, self._plans = {}, {}
 
     def reading(self, entity: str, as_of: datetime | None = None) -> Reading:
         """The reading of an entity now, or as of a moment within the retention."""

@@ -7,8 +7,7 @@ What is asked is in `asking.py`, the WebSocket in `websocket.py`.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from graphql import OperationType
 from starlette.datastructures import QueryParams
@@ -23,7 +22,7 @@ from bitmap_store.errors import Forbidden, Invalid, NotFound, TagroarError, TooL
 from resolvers.context import Context
 from resolvers.lasting import Watched
 from resolvers.viewers import DEMO, Viewer
-from schema.batching import batching
+from schema.batching import batching, resumed
 from schema.documents import Answer, Prepared, Refused
 from schema.limits import check_request
 from web.answers import Key
@@ -275,9 +274,8 @@ async def _prepared(
     """
     try:
         asking = Asking.of(sent, service.known)
-        check = partial(check_request, asking.query, asking.variables, size, characters)
-        most = service.bounds.document_characters
-        await asyncio.to_thread(check, most) if size >= LARGE else check(most)
+        said = asking.query, asking.variables, size, characters, service.bounds.document_characters
+        await asyncio.to_thread(check_request, *said) if size >= LARGE else check_request(*said)
     except (Forbidden, NotFound, TooLarge) as error:
         return Refused(error_body(error))
     prepared = await service.documents.prepare(asking.query, asking.operation_name)
@@ -291,8 +289,12 @@ class _Gone(Exception):
     """The client has gone; nobody waits for the answer."""
 
 
-async def _unless_gone(answering: Awaitable[Answer], receive: Receive) -> Answer:
+async def _unless_gone(answering: Coroutine[Any, Any, Answer], receive: Receive) -> Answer:
     """What answers a question, which is cancelled when the client goes. Raises _Gone."""
+    try:
+        awaited = answering.send(None)
+    except StopIteration as done:  # what waits for nothing needs no watch
+        return cast(Answer, done.value)
     answerer = asyncio.current_task()
     assert answerer is not None
     watching: asyncio.Task[None] | None = None
@@ -311,7 +313,8 @@ async def _unless_gone(answering: Awaitable[Answer], receive: Receive) -> Answer
 
     timer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, begin)
     try:
-        return await answering
+        answer: Answer = await resumed(answering, awaited)
+        return answer
     except asyncio.CancelledError:
         if not gone:
             raise
