@@ -56,7 +56,7 @@ def server(installed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """A server with twelve users who are vip."""
     directory = tmp_path_factory.mktemp("clients") / "store"
     token = new_token(directory)
-    with Server(directory, token=token) as found:
+    with Server(directory, token=token, introspection=True) as found:
         found.ask(
             'mutation { vip: defineTag(input: {key: "vip"}) { key } used: defineTag(input: {key: "used"}) { key } }'
         )
