@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.api import Api
 from tests.worlds import CachedWorld, FoldingWorld, OracleWorld, StillClock, StoreWorld, World, copied
 
 # The gate says the same of the same code; deep runs look for what nobody has seen yet.
@@ -35,6 +36,15 @@ def store_world(empty_store: Path, tmp_path: Path) -> Iterator[StoreWorld]:
     world = StoreWorld(copied(empty_store, tmp_path / "store"), StillClock())
     yield world
     world.close()
+
+
+@pytest.fixture
+def api(empty_store: Path, tmp_path: Path) -> Iterator[Api]:
+    """The service on a new store that has the tag vip."""
+    found = Api(copied(empty_store, tmp_path / "store"))
+    found.define("vip")
+    yield found
+    found.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,6 @@ URQL = (
     "application/graphql-response+json, application/graphql+json, application/json, text/event-stream, multipart/mixed"
 )
 SECONDS_MAX = 10
-
-
-@pytest.fixture
-def api(empty_store: Path, tmp_path: Path) -> Iterator[Api]:
-    found = Api(copied(empty_store, tmp_path / "store"))
-    found.define("vip")
-    yield found
-    found.close()
 
 
 class Reader:

@@ -72,14 +72,6 @@ class Socket:
 
 
 @pytest.fixture
-def api(empty_store: Path, tmp_path: Path) -> Iterator[Api]:
-    found = Api(copied(empty_store, tmp_path / "store"))
-    found.define("vip")
-    yield found
-    found.close()
-
-
-@pytest.fixture
 def socket(api: Api) -> Iterator[Socket]:
     """A connection that said who it is."""
     found = Socket(api).greet()

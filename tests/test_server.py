@@ -67,6 +67,16 @@ class Server:
                 time.sleep(0.05)  # until the port is open there is nothing to wait on
         raise AssertionError("the server did not become ready")
 
+    def begun(self, token: str, size: int) -> socket.socket:
+        """A connection on which a request to GraphQL is under way, whose body of so many bytes is still to come."""
+        asking = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+        asking.sendall(
+            f"POST /graphql HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {size}\r\nExpect: 100-continue\r\n\r\n".encode()
+        )
+        assert asking.recv(1000).startswith(b"HTTP/1.1 100 Continue")
+        return asking
+
     def stop(self) -> str:
         """Stops it as a terminal would; what it printed."""
         os.killpg(self.process.pid, signal.SIGTERM)

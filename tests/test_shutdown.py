@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -84,13 +83,7 @@ def test_it_ends_in_order_under_load(loaded: tuple[Server, str], tmp_path: Path)
     sent = served.client.post("/import/memberships?format=csv", content="user,tag\nu9,vip\n", headers=headers)
     assert sent.status_code == 202, sent.text
     assert many.wait(60)
-    head = (
-        f"POST /graphql HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(QUESTION)}\r\nExpect: 100-continue\r\n\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as asking:
-        asking.sendall(head.encode())
-        assert asking.recv(1000).startswith(b"HTTP/1.1 100 Continue")
+    with served.begun(token, len(QUESTION)) as asking:
         began = time.monotonic()
         os.kill(served.process.pid, signal.SIGTERM)
         asking.sendall(QUESTION)

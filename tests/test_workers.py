@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -119,13 +118,7 @@ def test_one_that_is_killed_is_replaced(pair: Server) -> None:
 
 @forked
 def test_what_is_under_way_is_finished(store: tuple[Path, str], pair: Server) -> None:
-    head = (
-        f"POST /graphql HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {store[1]}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(QUESTION)}\r\nExpect: 100-continue\r\n\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", pair.port), timeout=30) as asking:
-        asking.sendall(head.encode())
-        assert asking.recv(1000).startswith(b"HTTP/1.1 100 Continue")
+    with pair.begun(store[1], len(QUESTION)) as asking:
         pair.process.terminate()  # only this one: it has to tell the others
         until(lambda: len(children(pair.process.pid)) == 1)  # who was idle is gone
         asking.sendall(QUESTION)
