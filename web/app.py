@@ -10,19 +10,19 @@ from prometheus_client import CONTENT_TYPE_LATEST as METRICS_TYPE
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bitmap_store import condition_of
 from bitmap_store.errors import Invalid, NotFound
 from resolvers.context import Context
 from web.asking import error_body
 from web.bulk import BulkRoutes
-from web.graphql import GraphQLRoutes, Shortcut
+from web.graphql import Endpoint, GraphQLRoutes, Shortcut
 from web.service import Guarded, Service, log
 from web.streams import when_told_to_stop
 from web.watching import Watching
@@ -72,12 +72,28 @@ def create_app(open_service: Callable[[], Service], *, demo: bool = False, pages
         *graphql.routes(),
         *BulkRoutes(lambda: state.service).routes(),
     ]
-    middleware = [Middleware(Watching, service=lambda: state.service)]
-    if demo:
-        middleware.append(Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK))
-    middleware.append(Middleware(Shortcut, endpoint=graphql.endpoint))
     handlers: dict[Any, Any] = {HTTPException: answer_http}
-    return Starlette(routes=routes, lifespan=lifespan, middleware=middleware, exception_handlers=handlers)
+    return _Application(
+        graphql.endpoint,
+        lambda: state.service,
+        demo=demo,
+        routes=routes,
+        lifespan=lifespan,
+        exception_handlers=handlers,
+    )
+
+
+class _Application(Starlette):
+    """The application of the framework, with what is around it: everything is watched, and questions go past it."""
+
+    def __init__(self, endpoint: Endpoint, service: Callable[[], Service], *, demo: bool, **named: Any) -> None:
+        super().__init__(**named)
+        app: ASGIApp = Shortcut(super().__call__, endpoint)
+        self._outermost = Watching(TrustedHostMiddleware(app, LOOPBACK) if demo else app, service)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection."""
+        await self._outermost(scope, receive, send)
 
 
 async def answer_http(_request: Request, error: HTTPException) -> Response:

@@ -190,7 +190,7 @@ class Endpoint:
 
 
 class Shortcut:
-    """A middleware that takes questions past the router, which costs as much as answering them from memory."""
+    """Takes questions past the framework, whose layers and router cost as much as answering from memory."""
 
     def __init__(self, app: ASGIApp, endpoint: Endpoint) -> None:
         self._app = app

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from bitmap_store.errors import Damaged, Invalid
+from bitmap_store.sqlite.commits import Announcing, Commits
 
 FILE = "tagroar.sqlite"
 BUSY_SECONDS = 30
@@ -37,12 +38,14 @@ def read_connection(directory: Path) -> sqlite3.Connection:
 
 def write_engine(directory: Path) -> Engine:
     """The engine of the one writer of a process: each transaction takes the write lock when it begins."""
-    engine = create_engine(
-        f"sqlite:///{directory / FILE}", connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}
-    )
+    told = {"timeout": BUSY_SECONDS, "check_same_thread": False, "factory": Announcing}
+    engine = create_engine(f"sqlite:///{directory / FILE}", connect_args=told)
+
+    commits = Commits(directory)
 
     @event.listens_for(engine, "connect")
-    def configure(connection: sqlite3.Connection, _record: ConnectionPoolEntry) -> None:
+    def configure(connection: Announcing, _record: ConnectionPoolEntry) -> None:
+        connection.commits = commits
         connection.isolation_level = None  # the driver's own BEGIN is deferred, which loses updates
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")

@@ -23,7 +23,6 @@ from bitmap_store.bitmaps import ids_between, ids_of, packed
 from bitmap_store.catalog import NO_VALUES, Catalog, ValueTable
 from bitmap_store.clock import Clock
 from bitmap_store.costs import operations
-from bitmap_store.definitions import TagChange, TagDefinition
 from bitmap_store.errors import NotFound
 from bitmap_store.evaluate import FIRST_IDS, SHORT, Evaluation, quick_size
 from bitmap_store.expression import Expression, Match
@@ -31,7 +30,9 @@ from bitmap_store.plan import Plan, Reading, Universe, tags_of
 from bitmap_store.rows import Rows
 from bitmap_store.sqlite import cache, definitions, tokens
 from bitmap_store.sqlite.breakdowns import Breakdown, numbers_of
+from bitmap_store.sqlite.commits import Commits
 from bitmap_store.sqlite.database import async_engine, read_connection
+from bitmap_store.sqlite.defining import Defining
 from bitmap_store.sqlite.exports import ExportColumn, Exporter
 from bitmap_store.sqlite.fold import ENTRIES_MAX, fold, version_at
 from bitmap_store.sqlite.jobs import ImportRequest, find_job, mark_interrupted, page_of_jobs, page_of_rejections
@@ -53,12 +54,9 @@ from bitmap_store.tables import JobRow
 from bitmap_store.values import (
     NEVER,
     Batch,
-    Category,
-    EntityKind,
     Job,
     Membership,
     Rejection,
-    SavedAudience,
     Tag,
     WriteResult,
     micros,
@@ -74,7 +72,7 @@ POLL_SECONDS = 0.1
 T = TypeVar("T")
 
 
-class SqliteStore:
+class SqliteStore(Defining):
     """Tags, profiles and their history in one SQLite file; see `BitmapStore` for what the verbs promise."""
 
     def __init__(self, settings: StoreSettings, clock: Clock | None = None) -> None:
@@ -93,7 +91,8 @@ class SqliteStore:
         self._lanes = Lanes()
         self._ends: dict[frozenset[int], tuple[int, int, int]] = {}
         self._names = Names(settings.directory)
-        self._data_version = -1
+        self._commits = Commits(settings.directory)
+        self._stamp = self._data_version = -1
         self._known_sources: tuple[int, dict[int, str]] = (-2, {})
         self._catalog = Catalog(version=-1)
         self._values: dict[int, ValueTable] = {}  # of deleted tags too, for requests that began before
@@ -131,30 +130,33 @@ class SqliteStore:
         if self._soundness.problem is not None:
             raise self._soundness.problem
         with self._memberships.lock:  # the writer may learn of another version between two of these
-            self._refresh()
+            if self._stamp != self._commits.stamp:
+                self._refresh()
             moment = max(self.clock.now(), self._moment)
             return View(self._memberships.version, moment, self._horizon, self._catalog, self, self._data_version)
 
     def _refresh(self) -> None:
         with self._memberships.lock:
-            (data_version,) = self._connection.execute("PRAGMA data_version").fetchone()
-            if data_version == self._data_version:
-                return
-            self._connection.execute("BEGIN")
-            try:
-                version = self._memberships.tail()
-                catalog, horizon = self._connection.execute("SELECT catalog, horizon FROM store").fetchone()
-                if catalog != self._catalog.version:
-                    self._catalog = definitions.load_catalog(self._connection)
-                    self._values |= self._catalog.value_tables
-                self._names.given = dict(self._connection.execute("SELECT id, next_dense FROM entity"))
-                found = self._connection.execute("SELECT moment FROM version WHERE version = ?", (version,)).fetchone()
-            finally:
-                self._connection.execute("COMMIT")
-            if found:
-                self._moment = moment_of(found[0])
-            self._horizon = moment_of(horizon)
-            self._data_version = data_version
+            stamp, (data_version,) = self._commits.stamp, self._connection.execute("PRAGMA data_version").fetchone()
+            if data_version != self._data_version:
+                self._read_anew()
+            self._data_version, self._stamp = data_version, stamp
+
+    def _read_anew(self) -> None:
+        self._connection.execute("BEGIN")
+        try:
+            version = self._memberships.tail()
+            catalog, horizon = self._connection.execute("SELECT catalog, horizon FROM store").fetchone()
+            if catalog != self._catalog.version:
+                self._catalog = definitions.load_catalog(self._connection)
+                self._values |= self._catalog.value_tables
+            self._names.given = dict(self._connection.execute("SELECT id, next_dense FROM entity"))
+            found = self._connection.execute("SELECT moment FROM version WHERE version = ?", (version,)).fetchone()
+        finally:
+            self._connection.execute("COMMIT")
+        if found:
+            self._moment = moment_of(found[0])
+        self._horizon = moment_of(horizon)
 
     @property
     def retention(self) -> timedelta:
@@ -257,7 +259,7 @@ class SqliteStore:
 
     def operations(self, plans: Sequence[Plan]) -> int:
         """See `BitmapStore.operations`."""
-        return operations(plans, self._memberships)
+        return operations(plans, self._names.given.get(plans[0].reading.entity, 0)) if plans else 0
 
     async def count(self, plans: Sequence[Plan]) -> list[int]:
         """See `BitmapStore.count`."""
@@ -411,44 +413,6 @@ class SqliteStore:
         result: WriteResult = await self.writer.soon(batch)
         return result
 
-    async def define_entity(self, key: str, name: str | None = None) -> EntityKind:
-        """See `sqlite.definitions.define_entity`, and so for the following."""
-        return await self.write(lambda transaction: definitions.define_entity(transaction, key, name))
-
-    async def define_category(self, key: str, name: str | None = None, parent: str | None = None) -> Category:
-        """Defines or changes a category."""
-        return await self.write(lambda transaction: definitions.define_category(transaction, key, name, parent))
-
-    async def define_tag(self, definition: TagDefinition) -> Tag:
-        """Defines a tag."""
-        return await self.write(lambda transaction: definitions.define_tag(transaction, definition))
-
-    async def update_tag(self, key: str, change: TagChange, if_version: int | None = None) -> Tag:
-        """Changes the definition of a tag."""
-        return await self.write(lambda transaction: definitions.update_tag(transaction, key, change, if_version))
-
-    async def delete_tag(self, key: str) -> WriteResult:
-        """Deletes a tag and its members."""
-        return await self.write(lambda transaction: definitions.delete_tag(transaction, key))
-
-    async def save_audience(
-        self,
-        key: str,
-        name: str | None,
-        text: str,
-        entity: str = "user",
-        owner: str | None = None,
-        if_version: int | None = None,
-    ) -> SavedAudience:
-        """Saves an audience under a key."""
-        return await self.write(
-            lambda transaction: definitions.save_audience(transaction, key, name, text, entity, owner, if_version)
-        )
-
-    async def delete_audience(self, key: str) -> WriteResult:
-        """Deletes a saved audience."""
-        return await self.write(lambda transaction: definitions.delete_audience(transaction, key))
-
     async def fold(self, entries_max: int = ENTRIES_MAX) -> int:
         """Brings fragments up to date with the log where that has grown long; how many tags that were."""
         return await asyncio.to_thread(
@@ -542,17 +506,9 @@ class SqliteStore:
 
     # ------------------------------------------------------------ tokens
 
-    async def create_token(self, name: str, scopes: Sequence[str], expires_at: datetime | None = None) -> str:
-        """A new secret under a name; it is not kept and cannot be shown again. CONFLICT for a name in use."""
-        return await self.write(lambda transaction: tokens.create(transaction, name, scopes, expires_at))
-
     async def tokens(self) -> list[TokenInfo]:
         """All tokens that were not revoked."""
         return await tokens.in_force(self._async_engine)
-
-    async def revoke_token(self, name: str) -> None:
-        """Ends a token at once, in every process."""
-        await self.write(lambda transaction: tokens.revoke(transaction, name))
 
     async def token(self, secret: str) -> TokenInfo | None:
         """Who a secret stands for, until it expires; None where it was never given or was revoked."""
