@@ -1,25 +1,30 @@
 """The service's clock: the one place that asks what time it is, so that tests and demos can set it."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from time import monotonic_ns, time_ns
 
-from bitmap_store.values import moment_of
+from bitmap_store.values import micros, moment_of
 
 
 class Clock:
     """Tells the moment, in UTC to the microsecond. Started at a moment it ticks on from there."""
 
     def __init__(self, start: datetime | None = None) -> None:
-        self._start = start
-        self._began = monotonic_ns()
+        self._ahead: int | None = None
+        """Microseconds to add to those that have passed; None of the clock of the machine."""
+        if start is not None:
+            self.set(start)
+
+    def micros(self) -> int:
+        """The present moment of this clock, in microseconds since 1970."""
+        if self._ahead is None:
+            return time_ns() // 1000
+        return self._ahead + monotonic_ns() // 1000
 
     def now(self) -> datetime:
         """The present moment of this clock."""
-        if self._start is None:
-            return moment_of(time_ns() // 1000)
-        return self._start + timedelta(microseconds=(monotonic_ns() - self._began) // 1000)
+        return moment_of(self.micros())
 
     def set(self, moment: datetime) -> None:
         """Moves the clock to `moment`, from where it ticks on."""
-        self._start = moment.astimezone(UTC)
-        self._began = monotonic_ns()
+        self._ahead = micros(moment) - monotonic_ns() // 1000

@@ -11,7 +11,7 @@ from bitmap_store import Store, View
 from bitmap_store.errors import TagroarError
 from bitmap_store.plan import Plan, Reading
 from bitmap_store.store import ProfileFacts, Summary
-from bitmap_store.values import Membership, Tag, micros
+from bitmap_store.values import Membership, Tag
 
 TIMELESS = frozenset(
     {"bind", "operations", "plan_everyone", "plan_known", "plans_of_values", "check_id_kind", "resolve", "names"}
@@ -42,11 +42,11 @@ class Watched:
     def right_until(self, view: View) -> int:
         """The moment (µs) up to which all that was said at a view is right; that of the view where it is only now."""
         if not self._lasting or view.clocked:
-            return micros(view.moment)
+            return view.micros
         try:
             return self._store.right_until(view, self._plans, self._tags)
         except TagroarError:  # what was looked at is no longer kept
-            return micros(view.moment)
+            return view.micros
 
     # ------------------------------------------------------------ verbs
 

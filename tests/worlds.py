@@ -34,6 +34,7 @@ from bitmap_store.values import (
     SavedAudience,
     Tag,
     WriteResult,
+    micros,
 )
 from tests.oracle import Oracle, Sight
 
@@ -52,6 +53,9 @@ class StillClock(Clock):
     def __init__(self, start: datetime = MONDAY) -> None:
         super().__init__(start)
         self._now = start
+
+    def micros(self) -> int:
+        return micros(self._now)
 
     def now(self) -> datetime:
         return self._now

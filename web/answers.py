@@ -4,7 +4,6 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from bitmap_store import View
-from bitmap_store.values import micros
 
 ENTRY_BYTES = 400
 """About what an entry takes besides the request and the answer."""
@@ -51,7 +50,7 @@ class Answers:
         if found.version != view.version or found.catalog != view.catalog.version:
             self._drop(key)  # versions only grow
             return None
-        if not found.since <= micros(view.moment) < found.until:
+        if not found.since <= view.micros < found.until:
             return None
         self._kept.move_to_end(key)
         return found.body
@@ -71,7 +70,7 @@ class Answers:
     def keep(self, key: Key, body: bytes, view: View, until: int) -> None:
         """Keeps the answer that was given at a view and is right until a moment (µs), unless it is too large."""
         body = bytes(memoryview(body))  # as orjson gives it, it takes 4 KB however short it is
-        answer = KeptAnswer(body, view.version, view.catalog.version, micros(view.moment), until)
+        answer = KeptAnswer(body, view.version, view.catalog.version, view.micros, until)
         size = _size(key, answer)
         if until <= answer.since or size > self._bytes_max // 8:
             return

@@ -4,7 +4,7 @@ uvicorn bounds neither the head of a request nor the time it takes, and waits wi
 """
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -15,6 +15,46 @@ from web.asking import as_json, error_body
 HEAD_BYTES_MAX = 64 << 10
 READ_SECONDS = 10.0
 WRITE_SECONDS = 30.0
+
+
+class Together:
+    """A transport on which the head of an answer waits for what is written next, at most until the end of the turn.
+
+    To send costs more than most answers take to write; of two pieces it costs twice, here and where they are read.
+    """
+
+    __slots__ = ("_head", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Sends what waits and this; where nothing waits, this waits."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head + data)
+        else:
+            self._head = bytes(data)
+            self._loop.call_soon(self._send)
+
+    def _send(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
+    def close(self) -> None:
+        """Ends the connection when all that was written is sent."""
+        self._send()
+        self._transport.close()
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that were not sent."""
+        return len(self._head) + self._transport.get_write_buffer_size()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
 
 class Reader(asyncio.Protocol):
@@ -78,7 +118,7 @@ class HttpConnection(Reader, HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """It begins, and so does the time for the first head."""
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, Together(transport)))
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:

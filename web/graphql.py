@@ -96,7 +96,8 @@ class Endpoint:
                 with self._service().measures.live():
                     await answer.respond(receive, send)
                 return
-            current().answered(answer)
+            if type(answer) is dict:
+                current().answered(answer)
             if status is None:
                 status = 400 if media is Media.RESPONSE else 200
             if media is Media.EVENTS:
@@ -138,10 +139,10 @@ class Endpoint:
             asked = _Asked(service, view, viewer, client, media, live, authorization)
             body = None
             if scope["method"] == "POST":
-                body = await _in_time(_body(headers, receive, service.bounds), service.bounds)
+                body = await _body(headers, receive, service.bounds)
                 known = service.answers.find((body, viewer.scopes), view)
                 if known is not None:
-                    current().kind = OperationType.QUERY.value
+                    current().kind = "query"
                     service.measures.add("answers_given_again_total", 1)
                     return 200, known
             return await within(service.bounds.request_seconds, self._answer(asked, scope, receive, body))
@@ -342,26 +343,28 @@ async def _body(headers: Headers, receive: Receive, bounds: Bounds) -> bytes:
         raise _Failed(Invalid(f"the body is sent as {JSON} in UTF-8"), 415, [])
     if headers.get(b"content-encoding", b"identity").strip().lower() != b"identity":
         raise _Failed(Invalid("the body is sent as it is, not compressed"), 415, [])
+    try:
+        body = await within(bounds.read_seconds, _read(receive, bounds.body_bytes))
+    except TooSlow:
+        sentence = f"the body did not come within {bounds.read_seconds:g} seconds"
+        raise _Failed(Invalid(sentence), 408, [(b"connection", b"close")]) from None
+    if len(body) > bounds.body_bytes:
+        raise TooLarge(f"a body has at most {bounds.body_bytes} bytes")
+    return body
+
+
+async def _read(receive: Receive, most: int) -> bytes:
+    """The body as it came, no further than until it is longer than so many bytes."""
     message = await receive()
-    body: bytes | bytearray = message.get("body", b"")
+    body = message.get("body", b"")
     if message.get("more_body"):
         body = bytearray(body)
-        while message.get("more_body") and len(body) <= bounds.body_bytes:
+        while message.get("more_body") and len(body) <= most:
             message = await receive()
             body += message.get("body", b"")
     if message["type"] == "http.disconnect":
         raise Invalid("the body broke off before its end")
-    if len(body) > bounds.body_bytes:
-        raise TooLarge(f"a body has at most {bounds.body_bytes} bytes")
     return bytes(body)
-
-
-async def _in_time(reading: Coroutine[Any, Any, bytes], bounds: Bounds) -> bytes:
-    try:
-        return await within(bounds.read_seconds, reading)
-    except TooSlow:
-        sentence = f"the body did not come within {bounds.read_seconds:g} seconds"
-        raise _Failed(Invalid(sentence), 408, [(b"connection", b"close")]) from None
 
 
 def _wants_page(scope: Scope, headers: Headers) -> bool:

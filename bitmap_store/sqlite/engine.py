@@ -96,7 +96,7 @@ class SqliteStore(Defining):
         self._known_sources: tuple[int, dict[int, str]] = (-2, {})
         self._catalog = Catalog(version=-1)
         self._values: dict[int, ValueTable] = {}  # of deleted tags too, for requests that began before
-        self._moment = moment_of(0)
+        self._moment = 0
         self._horizon = moment_of(0)
         self.writer = Writer(
             self._engine, self._memberships, self._names, self.clock, settings.timezone, definitions.load_catalog
@@ -132,7 +132,7 @@ class SqliteStore(Defining):
         with self._memberships.lock:  # the writer may learn of another version between two of these
             if self._stamp != self._commits.stamp:
                 self._refresh()
-            moment = max(self.clock.now(), self._moment)
+            moment = max(self.clock.micros(), self._moment)
             return View(self._memberships.version, moment, self._horizon, self._catalog, self, self._data_version)
 
     def _refresh(self) -> None:
@@ -155,7 +155,7 @@ class SqliteStore(Defining):
         finally:
             self._connection.execute("COMMIT")
         if found:
-            self._moment = moment_of(found[0])
+            self._moment = found[0]
         self._horizon = moment_of(horizon)
 
     @property
@@ -207,7 +207,7 @@ class SqliteStore(Defining):
         Asked of a view that is not `clocked`. Not later than the first end of any membership of the tags.
         """
         wanted = frozenset(tag for plan in plans for tag in tags_of(plan.node, plan.reading)).union(tags)
-        moment = micros(view.moment)
+        moment = view.micros
         version, since, until = self._ends.get(wanted, (-1, 0, 0))
         if version != view.version or not since <= moment < until:
             ends = (self._memberships.next_end(tag, view.version, moment) for tag in wanted)

@@ -18,7 +18,6 @@ from bitmap_store.sqlite.base import SHARD_BITS, fragments_of, shards_of
 from bitmap_store.sqlite.database import read_connection
 from bitmap_store.sqlite.staging import Staging, swap, sweep
 from bitmap_store.sqlite.writer import Transaction, Writer
-from bitmap_store.values import micros
 
 ENTRIES_MAX = 2_000
 """Log entries of one tag that readings may have to apply before it is worth rewriting its fragments."""
@@ -85,7 +84,7 @@ def is_due(
 
 
 def _horizon(writer: Writer, retention: timedelta) -> int:
-    return micros(writer.clock.now()) - retention // timedelta(microseconds=1)
+    return writer.clock.micros() - retention // timedelta(microseconds=1)
 
 
 def _behind(connection: sqlite3.Connection, writer: Writer, horizon: int, entries_max: int) -> list[int]:

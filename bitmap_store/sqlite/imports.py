@@ -46,7 +46,6 @@ from bitmap_store.values import (
     JobState,
     Rejection,
     WriteResult,
-    micros,
 )
 
 PROGRESS_SECONDS = 0.5
@@ -81,7 +80,7 @@ class Import:
         self._request = request
         self._totals = Totals()
         self._told = 0.0
-        self._moment = micros(writer.clock.now())
+        self._moment = writer.clock.micros()
         self._cells: dict[str, list[Cells]] = {}
         self._users = Met()
         self._wide: list[WideRows] = []

@@ -7,7 +7,7 @@ from typing import Protocol
 from bitmap_store.catalog import Catalog
 from bitmap_store.errors import Invalid, Stale
 from bitmap_store.plan import Reading
-from bitmap_store.values import micros
+from bitmap_store.values import micros, moment_of
 
 
 class History(Protocol):
@@ -25,17 +25,23 @@ class History(Protocol):
 class View:
     """What one request sees: one version, one moment, one catalog. horizon: what lies before it is forgotten.
 
+    micros: the moment, in microseconds since 1970.
     seen: a number that is another one as soon as any process has written anything, be it a token or a job.
     clocked: whether anything was asked through it whose answer changes with the moment alone, as windows do.
     """
 
     version: int
-    moment: datetime
+    micros: int
     horizon: datetime
     catalog: Catalog
     history: History
     seen: int
     clocked: bool = False
+
+    @property
+    def moment(self) -> datetime:
+        """The moment."""
+        return moment_of(self.micros)
 
     def reading(self, entity: str, as_of: datetime | None = None) -> Reading:
         """The reading of an entity now, or as it was known at `as_of`.
@@ -44,7 +50,7 @@ class View:
         """
         kind = self.catalog.entity(entity, argument="entity")
         if as_of is None:
-            return Reading(kind.id, self.version, micros(self.moment))
+            return Reading(kind.id, self.version, self.micros)
         self.clocked = True  # it is forgotten some day
         if as_of > self.moment:
             raise Invalid(f"{as_of.isoformat()} lies after now, {self.moment.isoformat()}", argument="asOf")

@@ -44,7 +44,6 @@ from bitmap_store.values import (
     Remove,
     Tag,
     WriteResult,
-    micros,
 )
 
 T = TypeVar("T")
@@ -205,7 +204,7 @@ class Transaction:
         self.memberships = writer.memberships
         self.version: int | None = None
         # Moments never go back, whatever the clocks of several processes say.
-        self.moment = max(micros(writer.clock.now()), journal.moment + 1)
+        self.moment = max(writer.clock.micros(), journal.moment + 1)
 
     @property
     def raw(self) -> sqlite3.Connection:
