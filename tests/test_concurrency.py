@@ -15,6 +15,7 @@ from sqlalchemy import Connection, event
 from bitmap_store.definitions import TagDefinition
 from bitmap_store.errors import Stale, TagroarError, Unavailable
 from bitmap_store.language import parse
+from bitmap_store.sqlite.commits import Commits
 from bitmap_store.sqlite.database import FILE
 from bitmap_store.sqlite.engine import SqliteStore
 from bitmap_store.sqlite.writer import Transaction
@@ -287,3 +288,23 @@ def test_work_that_fails_takes_nothing_of_the_others_with_it(store_world: StoreW
         assert store_world.members("vip") == store_world.members("everyone") == {"u0", "u1", "u2"}
         assert [membership.source for membership in store_world.view().tags_of("u2")] == ["failed"]
         store_world.reopen()
+
+
+def test_what_nobody_announced_is_seen_at_the_next_upkeep(
+    empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a process that ends between its commit and the stamp, or by a tool that knows nothing of stamps."""
+    world = StoreWorld(copied(empty_store, tmp_path / "store"), StillClock())
+    other = SqliteStore(world.settings, world.clock)
+    world.store.view()  # the stamps of the two that opened it
+    with monkeypatch.context() as patched:
+        patched.setattr(Commits, "renew", lambda _: None)
+        world.run(other.define_tag(TagDefinition("unheard")))
+    assert "unheard" in other.view().catalog.tags, "whoever writes sees it at once"
+    assert "unheard" not in world.store.view().catalog.tags
+    world.run(world.store.keep_up())
+    assert "unheard" in world.store.view().catalog.tags
+    world.run(other.define_tag(TagDefinition("heard")))
+    assert "heard" in world.store.view().catalog.tags
+    world.run(other.close())
+    world.close()

@@ -33,8 +33,8 @@ def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-NAMED_ELSEWHERE = {"process_errors", "handle_websocket_upgrade"}
-"""Names of strawberry and of uvicorn for what is overridden."""
+NAMED_ELSEWHERE = {"get_write_buffer_size", "process_errors", "handle_websocket_upgrade"}
+"""Names of strawberry, uvicorn and asyncio for what is overridden."""
 
 
 @pytest.mark.parametrize("path", OURS, ids=named)
