@@ -226,7 +226,7 @@ def test_what_lasts_is_decided_of_fields_that_are_there() -> None:
 
 
 def test_the_budget_holds_and_the_least_recently_used_goes() -> None:
-    view: Any = SimpleNamespace(version=1, moment=MONDAY, catalog=SimpleNamespace(version=1))
+    view: Any = SimpleNamespace(version=1, micros=micros(MONDAY), catalog=SimpleNamespace(version=1))
     answers = Answers(20 * (ENTRY_BYTES + 110))
     for i in range(100):
         answers.keep((b"%10d" % i, frozenset()), b"x" * 100, view, 1 << 62)
@@ -242,7 +242,7 @@ def test_the_budget_holds_and_the_least_recently_used_goes() -> None:
 
 def test_an_answer_is_kept_in_as_many_bytes_as_it_has() -> None:
     """What orjson gives takes 4 KB of memory, of which its length tells nothing."""
-    view: Any = SimpleNamespace(version=1, moment=MONDAY, catalog=SimpleNamespace(version=1))
+    view: Any = SimpleNamespace(version=1, micros=micros(MONDAY), catalog=SimpleNamespace(version=1))
     answers, given = Answers(1 << 20), orjson.dumps({"data": {"size": 1}})
     answers.keep((b"asked", frozenset()), given, view, 1 << 62)
     found = answers.find((b"asked", frozenset()), view)
