@@ -13,7 +13,7 @@ import pytest
 from graphql import get_named_type, parse
 from starlette.applications import Starlette
 
-from bitmap_store.values import Assign, Remove
+from bitmap_store.values import Assign, Remove, micros
 from schema.lasting import LASTING, is_lasting
 from schema.served import SCHEMA
 from tests.api import CITIES, Api, shop
