@@ -38,7 +38,10 @@ def _blocks(path: Path, size: int, shape: Shape, block_bytes: int) -> Iterator[B
             if not _fits(field.type, form):
                 raise Invalid(f"column {column!r} has the type {field.type}, which is not taken here", argument=column)
         coded = _coded_columns(file)
-        narrow = all(field.name in coded or _is_fixed(field.type) for field in file.schema_arrow)
+        narrow = all(
+            field.name in coded or _is_fixed(field.type) or pa.types.is_dictionary(field.type)
+            for field in file.schema_arrow
+        )
         rows_max = _NARROW_ROWS_MAX if narrow else _ROWS_MAX
     line = 1
     with pq.ParquetFile(path, read_dictionary=coded, page_checksum_verification=True) as file:

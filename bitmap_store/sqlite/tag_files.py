@@ -74,7 +74,7 @@ def write_tag(path: Path, base: TagBase) -> None:
         file.name("values", values)
         file.name("columns", np.array(columns, COLUMN))
         _write_numbers(file, base)
-        file.finish({"version": base.version, "stamp": base.stamp, "exclusive": _is_exclusive(base)})
+        file.finish({"version": base.version, "stamp": base.stamp, "exclusive": base.exclusive or _is_exclusive(base)})
 
 
 def _column(file: SectionsWriter, name: str, column: Column) -> Iterator[tuple[Any, ...]]:
