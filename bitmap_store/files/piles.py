@@ -5,7 +5,8 @@ Anything else, and whatever is wrong, is left to `memberships.py`, which knows w
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,6 @@ from bitmap_store.files.cells import (
     Target,
     TargetOf,
     Users,
-    finished,
     name_errors,
     units_of,
     users_of,
@@ -39,6 +39,7 @@ _UNMET, _WRONG = 0xFFFF, 0xFFFE
 _MEASURED = {"number": TagKind.NUMBER, "date": TagKind.DATE}
 _VALUED = (TagKind.CHOICE, TagKind.CHOICES)
 
+Name = TypeVar("Name")
 Subject = int
 Codes = NDArray[np.uint16]
 
@@ -66,7 +67,7 @@ class Subjects:
     def codes(self, tags: Coded, values: Coded | None) -> Codes | None:
         """The subject of each row; None where any row has none, or there are very many."""
         names: list[str | None] = [None, *(() if values is None else values.names.to_pylist())]
-        keys: list[str] = tags.names.to_pylist()
+        keys = tags.names.to_pylist()
         if len(keys) * len(names) > TABLE_OF_BLOCK or int(tags.codes.min(initial=0)) < 0:
             return None
         rows, columns = _places(self._tags, keys), _places(self._names, names)
@@ -74,9 +75,8 @@ class Subjects:
             return None
         self._grow()
         here = np.ix_(rows, columns)
-        places = tags.codes.astype(np.intp)
+        places = np.multiply(tags.codes, len(names), dtype=np.int32)
         if values is not None:
-            places *= len(names)
             places += values.codes
             places += 1
         table = self._table[here].reshape(-1)
@@ -117,7 +117,7 @@ class Subjects:
         return subject
 
 
-def _places(known: dict[str, int] | dict[str | None, int], names: Iterable[str]) -> Indexes:
+def _places(known: dict[Name, int], names: Iterable[Name]) -> Indexes:
     """The places of names, of which new ones get the next."""
     return np.array([known.setdefault(name, len(known)) for name in names], np.intp)
 
@@ -166,6 +166,11 @@ class Piled(Interpreted):
     bounds: Ints
     subjects: Subjects
 
+    def numbered(self, ids: Users) -> Self:
+        """The same with `ids`, a number for each name that is one for the whole file, in place of the users."""
+        rows = replace(self.rows, users=ids.take(self.rows.users))
+        return replace(self, rows=rows, cells=[cells.of(rows) for cells in self.cells])
+
     @property
     def piles(self) -> Piles:
         """The piles, without what else the block says."""
@@ -190,8 +195,6 @@ def piled(block: Block, subjects: Subjects) -> Piled | None:
     codes = subjects.codes(tags, Coded.of(columns["value"]).in_nfc() if "value" in columns else None)
     if codes is None:
         return None
-    faults = Faults(block.lines)
-    users = users_of(block, faults)
     order, bounds = _in_order(codes, len(subjects))
     drafts: list[Draft] = []
     for name, measured in subjects.measured.items():
@@ -199,25 +202,34 @@ def piled(block: Block, subjects: Subjects) -> Piled | None:
         if found is None:
             return None
         drafts += found
-    if faults.any:
-        return None
-    meant = finished(block, users, drafts, faults, order)
-    return Piled(meant.names, meant.rows, meant.cells, meant.rejected, bounds, subjects)
+    users = columns["user"]
+    if pa.types.is_integer(users.type) and not users.null_count:
+        rows = BlockRows.of(None, block.lines, order)
+    else:
+        faults = Faults(block.lines)
+        coded = users_of(block, faults)
+        if faults.any:
+            return None
+        coded = coded.compact()
+        users, rows = coded.names, BlockRows.of(coded.codes, block.lines, order)
+    return Piled(users, rows, [draft.cells(rows) for draft in drafts], [], bounds, subjects)
 
 
 def _measured(
     column: pa.Array | None, subjects: Subjects, measured: Sequence[Subject], order: Indexes, bounds: Ints
 ) -> list[Draft] | None:
     """What rows say whose tags have a number, or a date; None where one of them says none, or another row does."""
-    parts = [slice(int(bounds[subject]), int(bounds[subject + 1])) for subject in measured]
-    rows = sum(part.stop - part.start for part in parts)
+    parts = [(subject, slice(int(bounds[subject]), int(bounds[subject + 1]))) for subject in measured]
+    rows = sum(part.stop - part.start for _, part in parts)
     if column is None:
         return None if rows else []
     says = said(column)
     if np.count_nonzero(says) != rows:
         return None
     drafts: list[Draft] = []
-    for subject, part in zip(measured, parts, strict=True):
+    for subject, part in parts:
+        if part.start == part.stop:
+            continue
         here = order[part]
         if not says[here].all():
             return None
@@ -234,12 +246,14 @@ def _in_order(codes: Codes, count: int) -> tuple[Indexes, Ints]:
     Sorts one integer of code and place, which numpy does several times faster than it sorts places.
     """
     bits = len(codes).bit_length()
-    key_type = np.uint32 if count << bits < 1 << 32 else np.uint64
-    keys = codes.astype(key_type) << key_type(bits)
-    keys |= np.arange(len(codes), dtype=key_type)
+    keys: NDArray[Any] = codes.astype(np.uint32 if count << bits < 1 << 32 else np.uint64)
+    keys <<= keys.dtype.type(bits)
+    keys |= np.arange(len(codes), dtype=keys.dtype)
     keys.sort()
-    bounds = np.searchsorted(keys, np.arange(count + 1, dtype=key_type) << key_type(bits))
-    keys &= key_type((1 << bits) - 1)
+    codes_begin: NDArray[Any] = np.arange(count + 1, dtype=keys.dtype)
+    codes_begin <<= keys.dtype.type(bits)
+    bounds: Ints = np.searchsorted(keys, codes_begin)
+    keys &= keys.dtype.type((1 << bits) - 1)
     return keys.astype(np.uint32, copy=False), bounds
 
 

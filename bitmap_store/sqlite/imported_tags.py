@@ -208,7 +208,9 @@ class ImportedTags:
         known = self._known(tag, [name for name in users if name is not None])
         row = rows_of(1)
         self._stamp(tag, row)
-        of_values = {0 if name is None else known[name]: found for name, found in users.items()}
+        of_values = {
+            0 if name is None else known[name]: ids.astype(np.uint32, copy=False) for name, ids in users.items()
+        }
         found = fresh(of_values, row, tag.kind in SINGLE_KINDS)
         if found is None:
             return None

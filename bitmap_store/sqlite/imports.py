@@ -23,7 +23,7 @@ from bitmap_store.catalog import Catalog
 from bitmap_store.definitions import TagDefinition
 from bitmap_store.errors import Invalid
 from bitmap_store.files.blocks import PROFILES
-from bitmap_store.files.cells import Interpreted
+from bitmap_store.files.cells import Interpreted, Users
 from bitmap_store.files.piles import Piled
 from bitmap_store.files.profiles import ProfileRows, profiles
 from bitmap_store.files.reader import ahead, read_blocks
@@ -198,10 +198,10 @@ class Import:
             self._totals.read += block.rows
             self._reject([*block.rejected, *meant.rejected])
             ids = names.resolve(meant.names)
-            if (ids < 0).any():
+            if int(ids.min(initial=0)) < 0:
                 whole = meant.as_cells() if isinstance(meant, Piled) else meant
                 meant = self._without_refused(whole, ids < 0, names)
-            numbered = meant.numbered(ids.astype(np.uint32)).kept(self._spool.kept)
+            numbered = meant.numbered(ids.astype(np.uint32, copy=False)).kept(self._spool.kept)
             self._users.add(ids)
             if request.kind == "table" and request.mode == "replace":  # a column that says nothing empties its tag
                 for key in block.columns.keys() - {"user"}:
@@ -237,7 +237,7 @@ class Import:
 
     # ------------------------------------------------------------ profiles
 
-    def _read_profiles(self, names: FileNames) -> Iterable[tuple[ProfileRows, NDArray[np.int64]]]:
+    def _read_profiles(self, names: FileNames) -> Iterable[tuple[ProfileRows, Users]]:
         size = max(self._request.path.stat().st_size, 1)
         for block in read_blocks(self._request.path, self._request.format, PROFILES):
             rows = profiles(block)
@@ -251,7 +251,7 @@ class Import:
         transaction: Transaction,
         entity: EntityKind,
         names: FileNames,
-        found: Sequence[tuple[ProfileRows, NDArray[np.int64]]],
+        found: Sequence[tuple[ProfileRows, Users]],
     ) -> WriteResult:
         """Applies all rows in order; a row with an identifier of somebody else's is rejected as a whole."""
         changed = 0
