@@ -49,11 +49,15 @@ def decimal_units(column: pa.Array, scale: int) -> Parsed[Ints]:
         numbers = filled(column)
         if numbers.min() > -(10**digits) and numbers.max() < 10**digits:
             return Parsed(numbers.astype(np.int64) * 10**scale, {})
-    if pa.types.is_decimal128(column.type) and len(column) and 0 <= column.type.scale <= scale:
-        lower, upper = _halves(column)
-        most = 10 ** (digits + column.type.scale)
-        if lower.min() > -most and lower.max() < most and (upper == lower >> 63).all():
-            return Parsed(lower * 10 ** (scale - column.type.scale), {})
+    if pa.types.is_decimal128(column.type) and len(column) and 0 <= column.type.scale <= DECIMAL_DIGITS_MAX:
+        units, upper = _halves(column)
+        if (upper == units >> 63).all():
+            less = 10 ** max(column.type.scale - scale, 0)
+            more = 10 ** max(scale - column.type.scale, 0)
+            most = 10**DECIMAL_DIGITS_MAX // more
+            exact = less == 1 or not (units % less).any()
+            if exact and units.min() // less > -most and units.max() // less < most:
+                return Parsed(units // less * more, {})
     if pa.types.is_float64(column.type):
         numbers = filled(column, 0.0)
         with np.errstate(over="ignore", invalid="ignore"):

@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 from pyroaring import BitMap
 
 from bitmap_store.bitmaps import bitmap_of, checksum, ids_of, packed, union
-from bitmap_store.rows import ROW, Column, Rows, encode, encoded_constants, spread
+from bitmap_store.rows import NAMES, ROW, Column, Rows, encode, encoded_constants, spread
 from bitmap_store.sqlite.base import SHARD_BITS, Fragment, TagBase, ValueBase, first_end
 
 Ids = NDArray[np.uint32]
 
 
 class FreshValue(ValueBase):
-    """The members of one value, of whom each row says the same. row: one that says it."""
+    """The members of one value, of whom each row says the same: `row`, as plain values."""
 
     __slots__ = ("_row", "_users")
 
-    def __init__(self, value: int, users: BitMap, row: Rows) -> None:
-        super().__init__(value, first_end(row))
+    def __init__(self, value: int, users: BitMap, row: Mapping[str, Any]) -> None:
+        super().__init__(value, row["expires"])
         self._users = users
         self._row = row
 
@@ -46,13 +46,16 @@ class FreshValue(ValueBase):
         """One column, a value a row."""
         if name == "user":
             return ids_of(self._users)
-        one = np.array([self.value], ROW[name]) if name == "value" else self._row[name]
-        return spread(one, self.length)
+        return spread(np.array([self.constants()[name]], ROW[name]), self.length)
 
     def part(self, name: str, places: NDArray[np.integer[Any]]) -> Column:
         """One column at some rows."""
         found: Column = self.column(name)[places]
         return found
+
+    def constants(self) -> Mapping[str, Any]:
+        """The columns that are one value, with it, as plain values."""
+        return {**self._row, "value": self.value}
 
     def endings(self) -> tuple[Column, Ids]:
         """The expiries that are not never, ascending, and the user of each."""
@@ -98,7 +101,8 @@ def fresh(users: Mapping[int, Ids], row: Rows, single: bool) -> Fresh | None:
         for shard, members in _by_shard(users[value], whole)
         for data, columns in [(packed(members), encode(rows.take(slice(0, len(members))), ("user", "value"), known))]
     ]
-    values = {value: FreshValue(value, members, row) for value, members in sets.items()}
+    said = {name: row[name][0].item() for name in NAMES if name != "user"}
+    values = {value: FreshValue(value, members, said) for value, members in sets.items()}
     return Fresh(touched, fragments, values, exclusive)
 
 
