@@ -466,6 +466,11 @@ class Memberships:
         changes = [change for _, _, change in earlier] + self._log.changes(tag, later)
         return BitMap.union(BitMap(), *(change.touched for change in changes))
 
+    def is_empty(self, tag: int, version: int) -> bool:
+        """Whether nobody has a row of a tag at a version: its base has none, and nothing was written since."""
+        standing, layers = self._at(tag, version)
+        return not standing.base.values and not layers
+
     def overlaid(self, tag: int, version: int) -> BitMap:
         """The users whose rows of a tag are not in its base as they are at a version."""
         return covered(self._at(tag, version)[1])
