@@ -8,6 +8,7 @@ serves from memory of its own. What is computed with sets is in `evaluate.py`.
 import ctypes
 from array import array
 from ctypes import c_bool, c_size_t, c_uint32, c_uint64, c_void_p
+from typing import Any
 
 import numpy as np
 import pyroaring
@@ -64,11 +65,12 @@ if _FOUND is not None:
 class _View:
     """A frozen view: CRoaring's own description of the containers, freed when the last set that uses it is gone."""
 
-    __slots__ = ("_free", "_memory", "_pointer")
+    __slots__ = ("_free", "_memory", "_pointer", "layout")
 
     def __init__(self, pointer: int, memory: object) -> None:
         self._pointer = pointer
         self._memory = memory  # what owns the bytes that the view points into
+        self.layout: Any = None  # what `containers.py` found out about the containers
         self._free = HELD.roaring_bitmap_free  # at hand even when the interpreter is on its way out
 
     def __del__(self) -> None:
