@@ -90,7 +90,18 @@ def _packed(containers: int, types: bytes) -> Words:
 class Containers:
     """The containers of a set, found once, to be read part by part. The set must not change meanwhile."""
 
-    __slots__ = ("_addresses", "_bitmap", "_gapless", "_has_words", "_packed", "_types", "is_wide", "keys", "size", "stop")
+    __slots__ = (
+        "_addresses",
+        "_bitmap",
+        "_gapless",
+        "_has_words",
+        "_packed",
+        "_types",
+        "is_wide",
+        "keys",
+        "size",
+        "stop",
+    )
 
     def __init__(self, bitmap: BitMap) -> None:
         self._bitmap = bitmap
@@ -211,7 +222,15 @@ def _frozen(count: int) -> NDArray[np.uint8]:
     return frozen
 
 
-def is_sparse(bitmap: BitMap) -> bool:
+def settled(bitmap: BitMap) -> BitMap:
+    """The same set in the form that is read fastest, for one that is kept: `widened`, or else its containers as they
+    are, in one piece of memory. Costs a copy."""
+    if not croaring.AVAILABLE or not bitmap:
+        return bitmap
+    return croaring.in_one_piece(bitmap) if _is_sparse(bitmap) else widened(bitmap)
+
+
+def _is_sparse(bitmap: BitMap) -> bool:
     """Whether so few are in that `widened` gives the set as it is."""
     return not bitmap or len(bitmap) <= WIDE * ((bitmap.max() >> 16) + 1)
 
@@ -224,7 +243,7 @@ def widened(bitmap: BitMap) -> BitMap:
     given back as they are. Such a set must not be serialized but by `packed`, as Roaring knows no small container
     that is packed.
     """
-    if not croaring.AVAILABLE or is_sparse(bitmap):
+    if not croaring.AVAILABLE or _is_sparse(bitmap):
         return bitmap
     containers = Containers(bitmap)
     if containers.is_wide:

@@ -114,6 +114,15 @@ def write_frozen(bitmap: BitMap, into: NDArray[np.uint8]) -> None:
     FREE.roaring_bitmap_frozen_serialize(bitmap.raw_pointer, into.ctypes.data)
 
 
+def in_one_piece(bitmap: BitMap) -> BitMap:
+    """The same set with its containers one behind the other, in memory that it has for itself."""
+    size = frozen_size(bitmap)
+    room = np.empty(size + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    write_frozen(bitmap, room[start : start + size])
+    return mapped(room.ctypes.data + start, size, room)
+
+
 def adopted(pointer: int) -> BitMap:
     """The set behind a pointer that CRoaring gave, as an ordinary one that owns it."""
     result = BitMap()
@@ -168,11 +177,7 @@ def _works() -> bool:
     for ids in (arrays, words, runs, np.concatenate([arrays[:99], words[99:] + np.uint32(1 << 20)]), arrays[:0]):
         ordinary = BitMap(array("I", ids.tobytes()))
         ordinary.run_optimize()
-        size = frozen_size(ordinary)
-        buffer = np.empty(size + ALIGNMENT, np.uint8)
-        start = -buffer.ctypes.data % ALIGNMENT
-        write_frozen(ordinary, buffer[start : start + size])
-        there = mapped(buffer.ctypes.data + start, size, buffer)
+        there = in_one_piece(ordinary)
         same = (
             there == ordinary == bitmap_of(ids)
             and (there & other) == (ordinary & other)
