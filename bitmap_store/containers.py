@@ -49,7 +49,10 @@ _CALL = _Call()
 class _Layout(NamedTuple):
     """Where the containers of a set are, and of which types; without the set."""
 
+    size: int
+    """How many are in."""
     containers: int
+    """How many there are."""
     addresses: tuple[int, int, int]
     """Of the containers' pointers, of their keys, of their types."""
     keys: memoryview
@@ -72,11 +75,20 @@ class _Layout(NamedTuple):
     @classmethod
     def _read(cls, bitmap: BitMap) -> "_Layout":
         header = ctypes.string_at(bitmap.raw_pointer, _HEADER.size)
-        size, _, containers, keys, types, flags = _HEADER.unpack(header)
-        each = memoryview(ctypes.string_at(keys, 2 * size)).cast("H")
-        kinds = ctypes.string_at(types, size)
+        count, _, containers, keys, types, flags = _HEADER.unpack(header)
+        each = memoryview(ctypes.string_at(keys, 2 * count)).cast("H")
+        kinds = ctypes.string_at(types, count)
         packed = _packed(containers, kinds) if flags & _FROZEN and _BITSET in kinds else None
-        return cls(size, (containers, keys, types), each, kinds, packed, each[-1] + 1 if size else 0)
+        return cls(len(bitmap), count, (containers, keys, types), each, kinds, packed, each[-1] + 1 if count else 0)
+
+
+def measured(bitmap: BitMap) -> tuple[int, int]:
+    """How many are in, and the first key behind the last: of a set that is kept, without a look at its containers."""
+    if getattr(bitmap, "kept", None) is None:
+        size = len(bitmap)
+        return size, (bitmap.max() >> 16) + 1 if size else 0
+    layout = _Layout.of(bitmap)
+    return layout.size, layout.stop
 
 
 def _packed(containers: int, types: bytes) -> Words:
@@ -105,14 +117,13 @@ class Containers:
 
     def __init__(self, bitmap: BitMap) -> None:
         self._bitmap = bitmap
-        self.size = len(bitmap)
         self._packed: Words | None
         if not croaring.AVAILABLE:
-            self.stop = (bitmap.max() >> 16) + 1 if self.size else 0
+            self.size, self.stop = measured(bitmap)
             self._packed = _words_of_ids(ids_of(bitmap), self.stop)
             self.is_wide = self._gapless = self._has_words = True
             return
-        count, self._addresses, self.keys, self._types, self._packed, self.stop = _Layout.of(bitmap)
+        self.size, count, self._addresses, self.keys, self._types, self._packed, self.stop = _Layout.of(bitmap)
         """keys: those that have a container, ascending; stop: the first key behind the last member."""
         self._has_words = _BITSET in self._types
         self._gapless = count == self.stop

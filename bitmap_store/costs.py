@@ -6,7 +6,8 @@ is meant to refuse what would take seconds, not to choose between ways to evalua
 
 from collections.abc import Sequence
 
-from bitmap_store.estimates import Leaves, keys_of
+from bitmap_store.containers import measured
+from bitmap_store.estimates import Leaves
 from bitmap_store.plan import (
     AllOf,
     AnyOf,
@@ -34,7 +35,7 @@ _EVERYONE = Universe()
 def operations(plans: Sequence[Plan], leaves: Leaves) -> int:
     """About how many container operations plans of one reading take at most; takes microseconds, and reads nothing."""
     everyone = leaves.known(_EVERYONE, plans[0].reading) if plans else None
-    keys = 1 if everyone is None else keys_of(everyone) or 1
+    keys = 1 if everyone is None else measured(everyone)[1] or 1
     return sum([PLAN + operations_of(plan.node, keys) for plan in plans])
 
 
