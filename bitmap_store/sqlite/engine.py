@@ -251,7 +251,7 @@ class SqliteStore(Defining):
         evaluation = Evaluation(self._memberships)
         if evaluation.cost(plans, within) < SHORT:
             return work(evaluation)
-        return await self._lanes.run(lambda stop: work(Evaluation(self._memberships, stop)), long=long)
+        return await self._lanes.run(lambda stop: work(evaluation.until(stop)), long=long)
 
     def size_at_hand(self, plan: Plan) -> int | None:
         """See `BitmapStore.size_at_hand`."""
