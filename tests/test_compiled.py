@@ -246,9 +246,9 @@ def test_what_is_remembered_of_shared_values_is_bounded(monkeypatch: pytest.Monk
         return {"key": value.memberships[0].tag}
 
     tag: Any = None
-    values = [TagOnProfile(tag, (Membership(f"tag {i}", None, MONDAY),)) for i in range(200)]
+    values = [TagOnProfile(tag, (Membership(f"tag {i}", None, MONDAY, is_shared=True),)) for i in range(200)]
     run = closures.Run(None, {})  # type: ignore[arg-type]
-    selections = [closures.remembered(completed) for _ in range(4)]
+    selections = [closures.Remembered(completed) for _ in range(4)]
     for value in values:
         for _ in range(3):
             for selection in selections:
