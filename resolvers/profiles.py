@@ -40,9 +40,9 @@ async def profiles(context: Context, each: Sequence[By], entity: str, as_of: dat
         return await context.store.resolve(key, [by.name for by in group], id_kind)
 
     dense = await by_group(each, lambda by: by.id_kind, resolve)
-    known = dict.fromkeys(user for user in dense if user is not None)
-    facts = await context.loaders.facts.load_many([(reading, user) for user in known])
-    found = {each.dense: Profile(key, each.user, each.dense, reading, as_of) for each in facts if each is not None}
+    known = list(dict.fromkeys(user for user in dense if user is not None))
+    names = zip(known, await context.store.present(reading, known), strict=True)
+    found = {user: Profile(key, name, user, reading, as_of) for user, name in names if name is not None}
     return [None if user is None else found.get(user) for user in dense]
 
 
