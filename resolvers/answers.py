@@ -96,13 +96,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A user at a reading."""
+    """A user at a reading. is_alone: it was asked for by itself, so there is nobody to be gathered with."""
 
     entity: str
     user_id: str
     dense: int
     reading: Reading
     as_of: datetime | None = None
+    is_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

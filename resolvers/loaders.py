@@ -75,6 +75,12 @@ class Loaders:
         """What users have of tags."""
         return self._batched(self._tags)
 
+    async def tags_of(self, spot: Spot, selection: Selection) -> tuple[TagOnProfile, ...]:
+        """What one user has of tags, without waiting for others who ask."""
+        reading, user = spot
+        [found] = await self._tags_of(reading, selection, [user], False)
+        return found
+
     @cached_property
     def ended(self) -> Loader[tuple[Spot, Selection], tuple[TagOnProfile, ...]]:
         """What users had of tags until it ended."""

@@ -6,6 +6,7 @@ base any more, and tags whose base has moved on from the rows per user, are aske
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import repeat
 from operator import attrgetter
 from typing import Any
@@ -91,7 +92,7 @@ class _Selection:
 class _Own:
     """A code whose memberships differ from user to user, or end: told for each of them."""
 
-    __slots__ = ("_columns", "_ends", "_name", "_one", "_tag", "_value")
+    __slots__ = ("_columns", "_ends", "_made", "_name", "_one", "_tag", "_value")
 
     def __init__(self, asked: Asked, tag: Tag, value: ValueBase, one: Membership | None) -> None:
         """one: the membership of all users, where it is the same."""
@@ -102,6 +103,12 @@ class _Own:
         self._columns = [(each, constants.get(each)) for each in MEMBERSHIP]
         self._ends: int | None = constants.get("expires")
         self._one = one
+        self._made: Callable[[int], Membership] | None = None
+        varying = [each for each, constant in self._columns if constant is None]
+        if varying == ["units"] and tag.kind in (TagKind.NUMBER, TagKind.DATE):  # as of most of these
+            [like] = memberships(tag, [None], [[constant or 0] for _, constant in self._columns], asked.sources)
+            said = (like.tag, None, like.since, like.expires_at, like.source, like.score)
+            self._made = partial(Membership, *said)
 
     def of(self, asked: Asked, users: NDArray[np.uint32]) -> Sequence[Membership | None]:
         """The memberships of ascending users who have the code, as far as they hold, or have ended if that was asked
@@ -117,6 +124,8 @@ class _Own:
         if self._one is not None:
             return [self._one] * len(users)
         places = places_of(self._value.users, users)
+        if self._made is not None:
+            return [*map(self._made, self._value.part("units", places).tolist())]
         columns: list[Any] = [
             repeat(constant) if constant is not None else self._value.part(each, places).tolist()
             for each, constant in self._columns
@@ -205,7 +214,8 @@ class UserTags:
 
     def tags_of(self, asked: Asked, users: Sequence[int]) -> list[list[Membership]]:
         """For each user the memberships of the tags, in their order; see `BitmapStore.tags_of`."""
-        wanted = BitMap(users) & self._memberships.universe(asked.reading)
+        universe = self._memberships.universe(asked.reading)
+        wanted = BitMap([user for user in users if user in universe])
         rows = self._memberships.bases.user_rows(asked.reading.entity) if wanted else None
         found = None if rows is None else self._gather(rows, asked, wanted)
         if found is None:
