@@ -283,6 +283,8 @@ class _Compiler:
         if isinstance(complete, closures.Remembered):
             return complete.items(completed, fail), False
         if not is_leaf_type(bare):
+            if complete in self._plain:
+                self._plain.add(completed)
             return completed, awaits
         leaves = closures.leaves(leaf_of(bare), completed)
         self._plain.add(leaves)
