@@ -116,9 +116,14 @@ class Loaders:
         ]
         if ruled:
             places = selection.places
-            for row, holds in zip(found, await self._store.contains([p for _, p in ruled], users), strict=True):
-                row += [membership for (membership, _), held in zip(ruled, holds, strict=True) if held]
-                row.sort(key=lambda membership: places[membership.tag])
+            held = await self._store.contains([plan for _, plan in ruled], users)
+            found = [
+                sorted(
+                    [*row, *(membership for (membership, _), holds in zip(ruled, of_user, strict=True) if holds)],
+                    key=lambda membership: places[membership.tag],
+                )
+                for row, of_user in zip(found, held, strict=True)
+            ]
         return [_on_profile(selection.by_key, row) for row in found]
 
     def _rule_values(self, tag: Tag, reading: Reading) -> Iterable[tuple[str | None, Plan]]:

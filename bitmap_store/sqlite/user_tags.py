@@ -7,7 +7,7 @@ base any more, and tags whose base has moved on from the rows per user, are aske
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import repeat
+from itertools import pairwise, repeat
 from operator import attrgetter
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
+from bitmap_store.bitmaps import ids_of
 from bitmap_store.catalog import ValueTable
 from bitmap_store.plan import Reading
 from bitmap_store.rows import Rows, joined
@@ -76,18 +77,6 @@ class _Selection:
     whole: bool
     standings: _Standings | None = None
 
-    def chosen(self, codes: NDArray[Any], out: frozenset[int]) -> list[int]:
-        """The codes of the tags in their order, but those of the tags at the places `out`."""
-        if not (self.whole and self.ascending) or out:
-            places = self.places[codes]
-            if out or not self.whole:
-                inside = (places >= 0) & ~np.isin(places, list(out))
-                codes, places = codes[inside], places[inside]
-            if not self.ascending:
-                codes = codes[places.argsort(kind="stable")]
-        found: list[int] = codes.tolist()
-        return found
-
 
 class _Own:
     """A code whose memberships differ from user to user, or end: told for each of them."""
@@ -138,17 +127,22 @@ class _Own:
 
 @dataclass(slots=True)
 class _Kept:
-    """What is remembered beside a file of rows per user. told: what each code says, None where nobody looked yet."""
+    """What is remembered beside a file of rows per user.
+
+    told: what each code says, None where nobody looked yet. shared: which say the same of all their users, for good.
+    """
 
     rows: UserRows
     told: list[Membership | _Own | None]
+    shared: NDArray[np.bool_]
     selections: dict[tuple[int, ...], _Selection] = field(default_factory=dict)
     latest: _Selection | None = None
 
     @classmethod
     def of(cls, rows: UserRows) -> "_Kept":
         """Nothing yet."""
-        return cls(rows, [None] * len(rows.values))
+        codes = len(rows.values)
+        return cls(rows, [None] * codes, np.zeros(codes, bool))
 
     def selection(self, tags: Sequence[Tag]) -> _Selection:
         """Where the codes of these tags stand."""
@@ -174,12 +168,10 @@ class _Kept:
         self.latest = known
         return known
 
-    def learn(
-        self, asked: Asked, selection: _Selection, bases: Sequence[TagBase | None], code: int
-    ) -> Membership | _Own:
+    def learn(self, asked: Asked, selection: _Selection, standings: _Standings, code: int) -> Membership | _Own:
         """Finds out what a code says: the same of all its users for good, or something of each."""
         place = int(selection.places[code])
-        tag, base = asked.tags[place], bases[place]
+        tag, base = asked.tags[place], standings.bases[place]
         assert base is not None  # a code of a tag whose base is not mapped is left out
         value = base.values[int(self.rows.values[code])]
         one: Membership | None = None
@@ -190,6 +182,7 @@ class _Kept:
             one = replace(made, is_shared=True)
         found = one if one is not None and one.expires_at is None else _Own(asked, tag, value, one)
         self.told[code] = found
+        self.shared[code] = found is one
         return found
 
 
@@ -246,37 +239,32 @@ class UserTags:
             for place, (layers, touched) in standings.layers.items()
             if touched.intersect(wanted)
         ]
-        late = self._look_up(asked, left, wanted)
-        for place, layers, touched in layered:
-            _add(asked, place, joined(rows_in(layers, touched)[0]), late)
-        found: dict[int, list[Any]] = {}
-        own: dict[_Own, list[tuple[int, int]]] = {}
+        ids = ids_of(wanted)
         try:
-            for user in wanted:
-                out = left.union([place for place, _, touched in layered if user in touched]) if layered else left
-                codes = selection.chosen(rows.codes(user), out)
-                mine = found[user] = [kept.told[code] for code in codes]
-                for i, said in enumerate(mine):
-                    if type(said) is not Membership:
-                        if said is None:
-                            said = mine[i] = kept.learn(asked, selection, standings.bases, codes[i])
-                        if type(said) is _Own:
-                            own.setdefault(said, []).append((user, i))
+            codes, sizes = rows.codes_of(ids)
         except Unusable as problem:
             self._memberships.bases.drop_rows(asked.reading.entity, problem)
             return None
-        if asked.ended:  # what is shared has not
-            found = {user: [None] * len(mine) for user, mine in found.items()}
-        for said, spots in own.items():
-            users = np.array([user for user, _ in spots], np.uint32)
-            for (user, i), membership in zip(spots, said.of(asked, users), strict=True):
-                found[user][i] = membership
-        for user, mine in found.items():
-            found[user] = [membership for membership in mine if membership is not None]
-        if late:
-            place_of = {tag.key: place for place, tag in enumerate(asked.tags)}
-            for user, placed in late.items():
-                placed += [(place_of[each.tag], each) for each in found[user]]
+        owners = np.arange(len(ids)).repeat(sizes)
+        if left or layered or not (selection.whole and selection.ascending):
+            places = selection.places[codes]
+            if left or layered or not selection.whole:
+                chosen = places >= 0
+                chosen &= ~_is_overlaid(places, owners, len(asked.tags), left, layered, ids)
+                codes, places, owners = codes[chosen], places[chosen], owners[chosen]
+            if not selection.ascending:  # of each owner, who stay in order
+                codes = codes[(owners * len(asked.tags) + places).argsort(kind="stable")]
+        told = _told(kept, selection, standings, asked, codes, ids[owners])
+        late = self._look_up(asked, left, wanted)
+        for place, layers, touched in layered:
+            _add(asked, place, joined(rows_in(layers, touched)[0]), late)
+        place_of = {tag.key: place for place, tag in enumerate(asked.tags)} if late else {}
+        cuts = owners.searchsorted(np.arange(len(ids) + 1)).tolist()
+        found: dict[int, list[Membership]] = {}
+        for user, (start, end) in zip(wanted, pairwise(cuts), strict=True):
+            mine = found[user] = [membership for membership in told[start:end] if membership is not None]
+            if user in late:
+                placed = [*((place_of[membership.tag], membership) for membership in mine), *late[user]]
                 found[user] = [membership for _, membership in sorted(placed, key=_place_of)]
         return found
 
@@ -315,6 +303,50 @@ def _add(asked: Asked, place: int, rows: Rows, found: Placed) -> None:
         rows = rows.take((rows["expires"] <= asked.reading.moment) == asked.ended)
         for user, membership in memberships_of(tag, rows, asked.values_of(tag), asked.sources):
             found.setdefault(user, []).append((place, membership))
+
+
+def _told(
+    kept: _Kept,
+    selection: _Selection,
+    standings: _Standings,
+    asked: Asked,
+    codes: NDArray[Any],
+    users: NDArray[np.uint32],
+) -> list[Membership | None]:
+    """The membership behind each code; None where it does not hold, or where those that ended were asked for."""
+    found: list[Any] = [None] * len(codes) if asked.ended else [kept.told[code] for code in codes.tolist()]
+    own: dict[_Own, list[int]] = {}
+    for i in (~kept.shared[codes]).nonzero()[0].tolist():
+        code = int(codes[i])
+        said = kept.told[code] or kept.learn(asked, selection, standings, code)
+        if type(said) is _Own:
+            own.setdefault(said, []).append(i)
+        elif not asked.ended:  # what is shared has not
+            found[i] = said
+    for each, at in own.items():
+        for i, membership in zip(at, each.of(asked, users[at]), strict=True):
+            found[i] = membership
+    return found
+
+
+def _is_overlaid(
+    places: NDArray[np.int32],
+    owners: NDArray[np.integer[Any]],
+    tags: int,
+    left: Iterable[int],
+    layered: Sequence[tuple[int, list[Layer], BitMap]],
+    ids: NDArray[np.uint32],
+) -> NDArray[np.bool_]:
+    """Which codes are of a tag that is left to be looked up, or of a user whose rows of the tag are in its layers."""
+    other = np.zeros(tags + 1, np.bool_)  # the last is for codes of tags that nobody asked for
+    other[list(left)] = True
+    overlaid: NDArray[np.bool_] = other[places]
+    if layered:
+        pairs = np.concatenate(
+            [np.searchsorted(ids, ids_of(touched)) * np.int64(tags) + place for place, _, touched in layered]
+        )
+        overlaid |= np.isin(owners * np.int64(tags) + places, pairs)
+    return overlaid
 
 
 def _place_of(each: tuple[int, Membership]) -> int:
