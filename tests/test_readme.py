@@ -1,7 +1,7 @@
-"""The README says what happens: each of its blocks is run, in order, against a demo server of its own.
+"""The README and `docs/insight.md` say what happens: each block is run, in order, against a demo server of its own.
 
 What was said has to be what comes out. In it `…` stands for anything: within a line for a part of it, alone on a
-line for any number of lines, in JSON for a part of a string.
+line for any number of lines, in JSON for a part of a string. Numbers of JSON are said to as many decimals as stand there.
 """
 
 import json
@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +50,8 @@ def blocks_of(text: str) -> list[Block]:
 BLOCKS = blocks_of(README)
 STEPS = [Step(*pair) for pair in zip(BLOCKS[::2], BLOCKS[1::2], strict=False)]
 NAMES = [f"line-{step.asked.line}-{step.asked.language}" for step in STEPS]
+INSIGHT = blocks_of((ROOT / "docs" / "insight.md").read_text())
+INSIGHT_STEPS = [Step(*pair) for pair in pairwise(INSIGHT) if pair[0].language == "graphql"]
 
 
 def matches(said: str, found: str) -> bool:
@@ -70,6 +73,8 @@ def same(said: Any, found: Any) -> bool:
             return len(said) == len(found) and all(map(same, said, found))
         case str(), str():
             return re.fullmatch(_pattern(said), found) is not None
+        case float(), float():
+            return round(found, len(repr(said).partition(".")[2])) == said
     return type(said) is type(found) and bool(said == found)
 
 
@@ -146,6 +151,13 @@ def test_what_is_said_comes_out(step: Step, demo: Server, home: Path) -> None:
         assert matches(said.text, found), found
 
 
+@pytest.mark.parametrize("step", INSIGHT_STEPS, ids=lambda step: f"line-{step.asked.line}")
+def test_the_page_of_insight_tells_what_comes_out(step: Step, demo: Server) -> None:
+    found = demo.http.post("/graphql", json={"query": step.asked.text}).json()
+    assert step.said.language == "json", "each question has its answer"
+    assert same(json.loads(step.said.text), found), json.dumps(found, indent=2, ensure_ascii=False)
+
+
 @pytest.mark.parametrize(
     ("said", "found", "is_so"),
     [
@@ -167,6 +179,8 @@ def test_dots_stand_for_anything(said: str, found: str, is_so: bool) -> None:
         ({"id": "…", "n": 1}, {"id": "x", "n": 1}, True),
         ({"id": "…", "n": 1}, {"id": "x", "n": 1, "m": 2}, False),
         ({"n": 1}, {"n": True}, False),
+        ({"n": 1.25}, {"n": 1.2468}, True),
+        ({"n": 1.25}, {"n": 1.2442}, False),
         ([1, 2], [2, 1], False),
         ("a…", "ab", True),
         ("…", None, False),
