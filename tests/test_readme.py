@@ -1,7 +1,7 @@
 """The README and `docs/insight.md` say what happens: each block is run, in order, against a demo server of its own.
 
 What was said has to be what comes out. In it `…` stands for anything: within a line for a part of it, alone on a
-line for any number of lines, in JSON for a part of a string. Numbers of JSON are said to as many decimals as stand there.
+line for any number of lines, in JSON for a part of a string. Numbers of JSON are said to as many decimals as are shown.
 """
 
 import json
