@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import strawberry
 
 from bitmap_store import values as plain
-from resolvers import answers, audiences, breakdowns, catalog, numbers, profiles, saved
+from resolvers import answers, audiences, breakdowns, catalog, numbers, profiles, saved, sentences
 from resolvers.cells import By
 from resolvers.later import later
 from schema.enums import Language, RowKind
@@ -20,6 +20,7 @@ from schema.tag import After, First, Most, Tag
 from schema.where import Baseline, Where
 
 Top = Annotated[int, note("How many rows at most; the others are summed up in one.")]
+In = Annotated[Language, note("The language of the sentence.")]
 IdKind = Annotated[str | None, note("The kind of identifier that names the users; user ids unless given.")]
 Users = Annotated[list[str], note("The users, at most 10,000.")]
 CategoryKey = Annotated[str | None, note("The key of a category: only tags in it or below it.")]
@@ -128,15 +129,15 @@ class Audience(Node):
     data_version: BigInt = shown("The version of the data that this answer is of.")
     at: datetime = shown("The moment that this answer is of: expiry and windows are counted from it.")
 
-    @answer(str, "The expression as a sentence. Comes with a later version.")
+    @answer(
+        str,
+        "The expression in words, with the names of the catalog: for reading. Different expressions have different"
+        " sentences; what is parsed back is `text`.",
+    )
     @staticmethod
-    def sentence(
-        root: strawberry.Parent[answers.Question],
-        info: Info,
-        language: Annotated[Language, note("The language of the sentence.")] = Language.EN,
-    ) -> NoReturn:
+    def sentence(root: strawberry.Parent[answers.Question], info: Info, language: In = Language.EN) -> str:
         """See the description."""
-        later(info.context.viewer, "sentences", "count", "members")
+        return sentences.sentence(info.context, root, language)
 
     @answer(BigInt | None, "How many users are in; exact. null where it is withheld.")
     @staticmethod
@@ -279,6 +280,12 @@ class TagPortrait:
     exclusive: bool = shown("Whether nobody has two values, so that the rows sum to the audience.")
     rows: list[BreakdownRow] = shown("As of a breakdown by this tag; numbers and dates in ten ranges of equal width.")
     numbers: NumberSummary | None = shown("NUMBER, DATE: statistics over those who have a value.")
+
+    @answer(str, "The figures in words: its largest values beside the baseline, and where its numbers lie.")
+    @staticmethod
+    def sentence(root: strawberry.Parent[answers.Portrait], info: Info, language: In = Language.EN) -> str:
+        """See the description."""
+        return sentences.portrait_sentence(info.context, root, language)
 
 
 @strawberry.type(description="A part of a split. Comes with a later version.")

@@ -8,6 +8,7 @@ import strawberry
 from bitmap_store.expression import Quantifier
 from bitmap_store.values import DatePrecision, JobState, Sensitivity, TagKind, TagOrigin, TagState
 from resolvers.answers import RowKind
+from resolvers.wording import Language
 
 E = TypeVar("E", bound=type[Enum])
 
@@ -21,13 +22,6 @@ def described(kind: E, description: str, **values: str) -> E:
     if values:
         raise TypeError(f"{kind.__name__} has no {', '.join(values)}")
     return declared
-
-
-class Language(Enum):
-    """Languages of sentences."""
-
-    EN = "EN"
-    ZH = "ZH"
 
 
 described(Language, "A language for sentences.", EN="English.", ZH="Chinese.")
