@@ -188,20 +188,20 @@ def _cursor(context: Context, question: Question, mark: str, after: str) -> tupl
 async def explain(context: Context, question: Question) -> Explanation:
     """The sizes at every node of the question as it was asked, in preorder, counted in one call."""
     context.viewer.require("count")
-    nodes = list(_nodes(context, question))
+    all_ = list(nodes(context, question))
     began = perf_counter()
-    sizes = await context.store.count([plan for _, _, plan in nodes])
+    sizes = await context.store.count([plan for _, _, plan in all_])
     milliseconds = (perf_counter() - began) * 1000
     return Explanation(
         milliseconds,
         tuple(
             ExplanationNode(path, render(node), size, question)
-            for (path, node, _), size in zip(nodes, sizes, strict=True)
+            for (path, node, _), size in zip(all_, sizes, strict=True)
         ),
     )
 
 
-def _nodes(context: Context, question: Question) -> Iterable[tuple[str, Expression, Plan]]:
+def nodes(context: Context, question: Question) -> Iterable[tuple[str, Expression, Plan]]:
     """Every node with its path and plan; below an `at` they are bound as of its moment."""
     pending = [("", question.expression, question.plan.reading)]
     while pending:

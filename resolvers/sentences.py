@@ -5,7 +5,8 @@ The text of the audience language is what is parsed back; a sentence is for read
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, date
+from decimal import Decimal
 from math import floor
 
 from bitmap_store.catalog import Catalog
@@ -27,12 +28,13 @@ from bitmap_store.expression import (
     Users,
 )
 from bitmap_store.text import canonical
+from bitmap_store.values import Tag
 from resolvers import english
 from resolvers.answers import Portrait, Question, Row, RowKind, number_or_day
 from resolvers.chinese import Chinese
 from resolvers.context import Context
 from resolvers.english import English
-from resolvers.wording import Grammar, Language, Names, Told, percent, quoted
+from resolvers.wording import Grammar, Language, Names, Told, grouped, percent, quoted
 
 GRAMMARS: Mapping[Language, Grammar] = {Language.EN: English(), Language.ZH: Chinese()}
 
@@ -101,6 +103,39 @@ class Speaker:
     def told(self, key: str) -> Told:
         """What is told of a tag."""
         return self.names.tag(key, self._shown)
+
+
+# ---------------------------------------------------------------- changes
+
+_CHANGES = {
+    Language.EN: {
+        "GIVE": "give {0}", "GIVE value": "give {0} {1}", "TAKE": "take {0}", "TAKE value": "take {0} {1}",
+        "RECORD": "record {2:,} more of {0}, on {3}", "RECORD value": "record {2:,} more of {0} of {1}, on {3}",
+    },
+    Language.ZH: {
+        "GIVE": "给予{0}", "GIVE value": "将{0}设为{1}", "TAKE": "移除{0}", "TAKE value": "从{0}中移除{1}",
+        "RECORD": "在{3}再记录{2:,}次{0}", "RECORD value": "在{3}再记录{2:,}次{0}（{1}）",
+    },
+}  # fmt: skip
+SCORED = {Language.EN: " with a score of {}", Language.ZH: "，分数为{}"}
+"""What follows a change that gives a score."""
+
+
+def change_sentence(
+    catalog: Catalog,
+    kind: str,
+    tag: Tag,
+    value: str | None,
+    amount: Decimal | date | None,
+    count: int | None,
+    day: date | None,
+    language: Language,
+) -> str:
+    """A write in words. kind: GIVE, TAKE or RECORD; amount: the number or the date that is given."""
+    name = Speaker(GRAMMARS[language], Names(catalog), language).told(tag.key).name
+    said = quoted(value) if value is not None else grouped(amount) if isinstance(amount, Decimal) else amount
+    form = _CHANGES[language][kind if said is None else f"{kind} value"]
+    return form.format(name, said, count or 0, day)
 
 
 # ---------------------------------------------------------------- portraits

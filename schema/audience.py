@@ -6,13 +6,13 @@ from typing import Annotated, NoReturn
 import strawberry
 
 from bitmap_store import values as plain
-from resolvers import answers, audiences, breakdowns, catalog, numbers, profiles, saved, sentences
+from resolvers import answers, audiences, breakdowns, catalog, flips, numbers, profiles, reasons, saved, sentences
 from resolvers.cells import By
 from resolvers.later import later
 from schema.enums import Language, RowKind
 from schema.inputs import BreakdownBy, SplitPart
 from schema.insight import Differentiator, Explanation, NumberSummary, ReachStep
-from schema.membership import AttributeValue, Identifier, Reason, TagOnProfile
+from schema.membership import AttributeValue, Flip, Identifier, In, Reason, TagOnProfile
 from schema.node import Node, PageInfo
 from schema.scalars import BigInt
 from schema.shapes import Info, answer, argument, note, shown
@@ -20,7 +20,6 @@ from schema.tag import After, First, Most, Tag
 from schema.where import Baseline, Where
 
 Top = Annotated[int, note("How many rows at most; the others are summed up in one.")]
-In = Annotated[Language, note("The language of the sentence.")]
 IdKind = Annotated[str | None, note("The kind of identifier that names the users; user ids unless given.")]
 Users = Annotated[list[str], note("The users, at most 10,000.")]
 CategoryKey = Annotated[str | None, note("The key of a category: only tags in it or below it.")]
@@ -83,11 +82,28 @@ class Profile(Node):
         """See the description."""
         return await profiles.is_in(info.context, root, where)
 
-    @answer(list[Reason] | None, "Why the user is in an audience, or is not. Comes with a later version.")
+    @answer(
+        list[Reason] | None,
+        "Why the user is in an audience, or is not: the tree in preorder, what holds at each node, and its evidence.",
+    )
     @staticmethod
-    def why(root: strawberry.Parent[answers.Profile], info: Info, where: Where) -> NoReturn:
+    async def why(root: strawberry.Parent[answers.Profile], info: Info, where: Where) -> list[reasons.Reason]:
         """See the description."""
-        later(info.context.viewer, "reasons", "members")
+        return await reasons.why(info.context, root, where)
+
+    @answer(
+        list[Flip] | None,
+        "The nearest changes that would put the user into an audience, or out of it: the fewest first.",
+    )
+    @staticmethod
+    async def nearest(
+        root: strawberry.Parent[answers.Profile],
+        info: Info,
+        where: Where,
+        top: Annotated[int, note("How many ways at most, from 1 to 50.")] = 5,
+    ) -> list[flips.Flip]:
+        """See the description."""
+        return await flips.nearest(info.context, root, where, top)
 
     @classmethod
     def is_type_of(cls, value: object, _: object) -> bool:

@@ -8,6 +8,7 @@ import strawberry
 from bitmap_store.expression import Quantifier
 from bitmap_store.values import DatePrecision, JobState, Sensitivity, TagKind, TagOrigin, TagState
 from resolvers.answers import RowKind
+from resolvers.changes import ChangeKind
 from resolvers.wording import Language
 
 E = TypeVar("E", bound=type[Enum])
@@ -79,6 +80,13 @@ described(
     UNKNOWN="No value of one tag or more.",
 )
 described(
+    ChangeKind,
+    "What is written of a tag.",
+    GIVE="The tag, or a value of it, is given: `assignTags`.",
+    TAKE="The value is taken, or all of the tag: `removeTags`.",
+    RECORD="Events are recorded: `recordEvents`.",
+)
+described(
     Quantifier,
     "How many of the related have to be in the audience.",
     ANY="At least one.",
@@ -87,6 +95,7 @@ described(
 )
 
 __all__ = [
+    "ChangeKind",
     "DatePrecision",
     "JobState",
     "Language",

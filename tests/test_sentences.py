@@ -68,7 +68,7 @@ ODD = ("Age", "Age", "has", "A and B", "“x”", "`a`", "x”", "", "Two  space
 
 
 def odd_catalog() -> Catalog:
-    """Tags of every kind with names that could be taken for something else; some keys of `any_expression` among them."""
+    """Tags of every kind with names that could be taken for something else, some with keys of `any_expression`."""
     keys = ("vip", "City", "_x", "x-1.y", "账户", "हिन्दी", "2 of", "AND", "like", "Age", "x", "a", "caf\xe9")
     kinds = (None, *TagKind)
     tags = {
