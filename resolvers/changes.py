@@ -104,6 +104,19 @@ Unit = tuple[int, int | None]
 """What is written as one: a tag of which there is one membership, or one value of a tag; None: all of the tag."""
 
 
+def fulfills(node: Tagged | Range, had: Had) -> bool:
+    """Whether a membership is what a leaf asks for."""
+    span = node.span
+    is_since = (span.since_from is None or had.since >= span.since_from) and (
+        span.since_until is None or had.since < span.since_until
+    )
+    if not is_since or (span.score_min is not None and (had.score is None or had.score < span.score_min)):
+        return False
+    if isinstance(node, Tagged):
+        return node.values is None or had.value in node.values
+    return (node.low is None or had.units >= node.low) and (node.high is None or had.units <= node.high)
+
+
 # ---------------------------------------------------------------- what could be written
 
 

@@ -18,7 +18,7 @@ from bitmap_store.values import Membership, TagKind, micros
 from resolvers.answers import Profile
 from resolvers.asked import Asked
 from resolvers.catalog import tags_chosen
-from resolvers.changes import Change, Counts, Had, Option, Unit, Writing
+from resolvers.changes import Change, Counts, Had, Option, Unit, Writing, fulfills
 from resolvers.context import Context, bounded
 from resolvers.reasons import times_of
 
@@ -106,7 +106,7 @@ class _Person:
                 had.pop(value, None)
             if option.had is not None:
                 had[option.had.value] = option.had
-        return any(_fulfills(node, each) for each in had.values())
+        return any(fulfills(node, each) for each in had.values())
 
     # ------------------------------------------------------------ ways to turn a node
 
@@ -133,24 +133,12 @@ class _Person:
         if not wanted and not isinstance(node, Happened):
             taking: _Way = {}
             for had in self.has.get(tag, ()):
-                if _fulfills(node, had):
+                if fulfills(node, had):
                     unit = (tag, had.value)
                     taking.update((unit, each) for each in self.options.get(tag, {}).get(unit, ()) if each.had is None)
             if len(taking) > 1 and self._changed(node, tag, taking) is wanted:
                 found.append(taking)
         return _best(found)
-
-
-def _fulfills(node: Tagged | Range, had: Had) -> bool:
-    span = node.span
-    is_since = (span.since_from is None or had.since >= span.since_from) and (
-        span.since_until is None or had.since < span.since_until
-    )
-    if not is_since or (span.score_min is not None and (had.score is None or had.score < span.score_min)):
-        return False
-    if isinstance(node, Tagged):
-        return node.values is None or had.value in node.values
-    return (node.low is None or had.units >= node.low) and (node.high is None or had.units <= node.high)
 
 
 def _counts(node: Happened, value: int, day: int) -> bool:

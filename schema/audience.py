@@ -6,12 +6,24 @@ from typing import Annotated, NoReturn
 import strawberry
 
 from bitmap_store import values as plain
-from resolvers import answers, audiences, breakdowns, catalog, flips, numbers, profiles, reasons, saved, sentences
+from resolvers import (
+    answers,
+    audiences,
+    breakdowns,
+    catalog,
+    flips,
+    goals,
+    numbers,
+    profiles,
+    reasons,
+    saved,
+    sentences,
+)
 from resolvers.cells import By
 from resolvers.later import later
 from schema.enums import Language, RowKind
 from schema.inputs import BreakdownBy, SplitPart
-from schema.insight import Differentiator, Explanation, NumberSummary, ReachStep
+from schema.insight import Differentiator, Edit, Explanation, NumberSummary, ReachStep
 from schema.membership import AttributeValue, Flip, Identifier, In, Reason, TagOnProfile
 from schema.node import Node, PageInfo
 from schema.scalars import BigInt
@@ -238,6 +250,21 @@ class Audience(Node):
         """See the description."""
         return await audiences.explain(info.context, root)
 
+    @answer(
+        "list[Suggestion] | None",
+        "How to come to about so many: which clause to drop, to relax or to tighten; the nearest first, of those the"
+        " simplest. Only what comes nearer than the question itself; two edits where one comes nowhere near.",
+    )
+    @staticmethod
+    async def goal_seek(
+        root: strawberry.Parent[answers.Question],
+        info: Info,
+        size: Annotated[int, argument(BigInt, "How many are wanted.")],
+        top: Annotated[int, note("How many suggestions at most, from 1 to 50.")] = 5,
+    ) -> list[goals.Suggestion]:
+        """See the description."""
+        return await goals.goal_seek(info.context, root, size, top)
+
     @answer(list[ReachStep] | None, "Whom a message can reach. Comes with a later version.")
     @staticmethod
     def reach(root: strawberry.Parent[answers.Question], info: Info) -> NoReturn:
@@ -302,6 +329,15 @@ class TagPortrait:
     def sentence(root: strawberry.Parent[answers.Portrait], info: Info, language: In = Language.EN) -> str:
         """See the description."""
         return sentences.portrait_sentence(info.context, root, language)
+
+
+@strawberry.type(description="A way to come to about so many.")
+class Suggestion:
+    """Of a `goals.Suggestion`."""
+
+    size: BigInt | None = shown("How many the audience has after the edits.")
+    edits: list[Edit] = shown("The edits; of two the second is of the question as the first left it.")
+    audience: Audience = shown("The audience after the edits.")
 
 
 @strawberry.type(description="A part of a split. Comes with a later version.")

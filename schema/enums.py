@@ -7,8 +7,10 @@ import strawberry
 
 from bitmap_store.expression import Quantifier
 from bitmap_store.values import DatePrecision, JobState, Sensitivity, TagKind, TagOrigin, TagState
+from resolvers.analysis import FindingKind
 from resolvers.answers import RowKind
 from resolvers.changes import ChangeKind
+from resolvers.goals import EditKind
 from resolvers.wording import Language
 
 E = TypeVar("E", bound=type[Enum])
@@ -87,6 +89,26 @@ described(
     RECORD="Events are recorded: `recordEvents`.",
 )
 described(
+    FindingKind,
+    "What is odd about a node.",
+    CONTRADICTION="Nobody is in it.",
+    TAUTOLOGY="Everybody is in it.",
+    REDUNDANT="The whole is the same without it.",
+    EQUAL="It is the same as a saved audience.",
+    CONTAINED="A saved audience holds all of it.",
+    CONTAINS="It holds all of a saved audience.",
+)
+described(
+    EditKind,
+    "What is changed of a clause.",
+    BOUND="The number, the date or the score that it compares with.",
+    WINDOW="The time it looks at.",
+    TIMES="How often it has to happen.",
+    VALUES="One value more or less in its list.",
+    DROP="It is left out.",
+    COUNT="How many of several clauses have to hold: all, any, or so many.",
+)
+described(
     Quantifier,
     "How many of the related have to be in the audience.",
     ANY="At least one.",
@@ -97,6 +119,8 @@ described(
 __all__ = [
     "ChangeKind",
     "DatePrecision",
+    "EditKind",
+    "FindingKind",
     "JobState",
     "Language",
     "Quantifier",

@@ -77,6 +77,7 @@ FIELDS: dict[str, list[Asked]] = {
         asked(f"audience({VIP}) {{ explain {{ nodes {{ size }} }} }}", "count"),
         asked(f'audience({VIP}) {{ numbers(tag: "spend") {{ sum }} }}', "count"),
         asked(f"audience({VIP}) {{ sentence }}", "count", "members"),
+        asked(f"audience({VIP}) {{ explain {{ findings {{ kind }} }} goalSeek(size: 3) {{ size }} }}", "count"),
         asked(f"audience({VIP}) {{ portrait {{ sentence }} }}", "count"),
         asked('audience(where: {users: {ids: ["u1"]}}) { text }', "members"),
         asked("audience(where: {text: \"users('u1')\"}) { text }".replace("'", '\\"'), "members"),
