@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from itertools import pairwise
 
+from bitmap_store.catalog import kept_expression
 from bitmap_store.expression import (
     And,
     AtLeast,
@@ -19,6 +20,7 @@ from bitmap_store.expression import (
     Operator,
     Or,
     Related,
+    Saved,
     children,
     walk,
     with_children,
@@ -27,6 +29,7 @@ from bitmap_store.plan import Plan
 from bitmap_store.text import canonical, render
 from bitmap_store.values import VALUED_KINDS, Tag, TagKind, date_of_units, moment_of, unscaled
 from resolvers.answers import Question
+from resolvers.asked import names_users
 from resolvers.audiences import bind, without
 from resolvers.context import Context, bounded
 from resolvers.numbers import NUMBER_KINDS
@@ -96,10 +99,12 @@ class _Scale:
 async def goal_seek(context: Context, question: Question, goal: int, top: int) -> list[Suggestion]:
     """Up to `top` ways to come nearer to a size, the nearest first, of equally near ones the simplest.
 
-    One edit; or, where none comes within a hundredth of the goal, two. None where it is that many already.
+    One edit; or, where none comes within a hundredth of the goal, two. None where it is that many already. Of a saved
+    audience by itself it is the definition that is edited.
     """
     context.viewer.require("count")
     top = bounded(top, SUGGESTIONS_MAX, "top")
+    question = _opened(context, question)
     seek = _Seek(context, question, goal)
     whole = await seek.size(question.expression)
     if whole == goal:
@@ -117,6 +122,16 @@ async def goal_seek(context: Context, question: Question, goal: int, top: int) -
         twice = [again for tried, _ in ranked[:PAIRED] for again in _edits(context, tried.expression, tried.edits)]
         found += await seek.sizes(twice[:EDITS_MAX])
     return seek.best(found, whole, top)
+
+
+def _opened(context: Context, question: Question) -> Question:
+    """The definition in place of a saved audience, if it may be shown."""
+    if not isinstance(question.expression, Saved):
+        return question
+    expression = kept_expression(context.view.catalog.audience(question.expression.key).text)
+    if names_users(expression) and "members" not in context.viewer.scopes:
+        return question
+    return replace(question, expression=expression)
 
 
 class _Seek:
@@ -183,9 +198,13 @@ class _Seek:
             return abs(size - self._goal), len(tried.edits), *_effort(tried.edits, kinds)
 
         told: dict[str, Suggestion] = {}
+        has_simple = False
         for tried, size in sorted(found, key=rank):
             text = render(tried.expression)
-            if abs(size - self._goal) < abs(whole - self._goal) and text not in told:
+            is_simple = len(tried.edits) == 1
+            is_needless = has_simple and not is_simple  # one edit comes as near
+            has_simple = has_simple or is_simple
+            if abs(size - self._goal) < abs(whole - self._goal) and text not in told and not is_needless:
                 asked = self._question
                 audience = Question(canonical(tried.expression), asked.entity, self.plan(tried.expression), asked.as_of)
                 told[text] = Suggestion(size, tried.edits, audience)

@@ -28,7 +28,7 @@ from bitmap_store.expression import (
     Users,
 )
 from bitmap_store.text import canonical
-from bitmap_store.values import Tag
+from bitmap_store.values import Tag, TagKind
 from resolvers import english
 from resolvers.answers import Portrait, Question, Row, RowKind, number_or_day
 from resolvers.chinese import Chinese
@@ -149,15 +149,16 @@ def portrait_sentence(context: Context, portrait: Portrait, language: Language) 
     has_range = portrait.numbers is not None  # whose rows are ranges of equal width
     rows = [row for row in portrait.rows if row.kind is RowKind.VALUE and row.size and not has_range]
     largest = sorted(rows, key=lambda row: -row.size)[:ROWS_SAID]
-    said = [words.row.format(_share(row.share), _label(row, words), _beside(row, words)) for row in largest]
+    is_flag = portrait.tag.kind is TagKind.FLAG
+    form = words.flagged if is_flag else words.row
+    said = [form.format(_share(row.share), quoted(row.values[0] or ""), _beside(row, words)) for row in largest]
     numbers = portrait.numbers
     if numbers is not None and numbers.summary.min is not None and numbers.summary.max is not None:
         low, high = (number_or_day(portrait.tag, units) for units in (numbers.summary.min, numbers.summary.max))
         middle = number_or_day(portrait.tag, floor(numbers.summary.median or 0))
         said.append(words.numbers.format(low, high, middle))
-    return (
-        words.whole.format(name, f"{portrait.known:,}", words.between.join(said)) if said else words.nobody.format(name)
-    )
+    whole = words.flag if is_flag else words.whole
+    return whole.format(name, f"{portrait.known:,}", words.between.join(said)) if said else words.nobody.format(name)
 
 
 ROWS_SAID = 3
@@ -170,9 +171,10 @@ class _Portrayed:
 
     whole: str
     nobody: str
+    flag: str
     between: str
     row: str
-    has: str
+    flagged: str
     beside: str
     as_many: str
     nowhere: str
@@ -183,9 +185,10 @@ _PORTRAYED = {
     Language.EN: _Portrayed(
         "{} is known of {}: {}.",
         "{} is known of nobody.",
+        "{1} have {0}: {2}.",
         "; ",
         "{} have {}, {}",
-        "it",
+        "{0}, {2}",
         "{} times the {} of the baseline",
         "as many as of the baseline",
         "and nobody of the baseline has",
@@ -194,9 +197,10 @@ _PORTRAYED = {
     Language.ZH: _Portrayed(
         "{}已知的有{}人：{}。",
         "{}没有已知的人。",
+        "有{}的有{}人：{}。",
         "；",
         "{}为{}，{}",
-        "是",
+        "{0}，{2}",
         "是基准{1}的{0}倍",
         "与基准相同",
         "而基准中没有",
@@ -207,10 +211,6 @@ _PORTRAYED = {
 
 def _share(share: float) -> str:
     return f"{share * 100:.1f}%"
-
-
-def _label(row: Row, words: _Portrayed) -> str:
-    return words.has if row.values[0] is None else quoted(row.values[0])
 
 
 def _beside(row: Row, words: _Portrayed) -> str:

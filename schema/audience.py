@@ -253,7 +253,8 @@ class Audience(Node):
     @answer(
         "list[Suggestion] | None",
         "How to come to about so many: which clause to drop, to relax or to tighten; the nearest first, of those the"
-        " simplest. Only what comes nearer than the question itself; two edits where one comes nowhere near.",
+        " simplest. Only what comes nearer than the question itself; two edits where one comes nowhere near. Of a saved"
+        " audience by itself its definition is edited.",
     )
     @staticmethod
     async def goal_seek(

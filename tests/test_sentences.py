@@ -169,5 +169,6 @@ def test_sentences_of_portraits(api: Api) -> None:
         "en": "spend is known of 5: the values are from 0.50 to 100.50, half of them up to 50.50.",
         "zh": "“spend”已知的有5人：取值从0.50到100.50，一半不超过50.50。",
     }
-    assert vip["en"] == "vip is known of 5: 100.0% have it, 2.4 times the 41.7% of the baseline."
+    assert vip["en"] == "5 have vip: 100.0%, 2.4 times the 41.7% of the baseline."
+    assert vip["zh"] == "有“vip”的有5人：100.0%，是基准41.7%的2.4倍。"
     assert churn == {"en": "churn is known of nobody.", "zh": "“churn”没有已知的人。"}
