@@ -93,7 +93,7 @@ async def members(context: Context, question: Question, first: int | None, after
     plan, start, mark = question.plan, None, _mark(question)
     if after is not None:
         reading, user = _cursor(context, question, mark, after)
-        plan = _bind(context, question, question.expression, reading)
+        plan = bind(context, question, question.expression, reading)
         [start] = await context.store.resolve(question.entity, [user])
         if start is None:
             raise Stale("the user at this cursor is gone; begin again", argument="after")
@@ -188,25 +188,25 @@ def _cursor(context: Context, question: Question, mark: str, after: str) -> tupl
 async def explain(context: Context, question: Question) -> Explanation:
     """The sizes at every node of the question as it was asked, in preorder, counted in one call."""
     context.viewer.require("count")
-    nodes = list(_nodes(context, question))
+    all_ = list(nodes(context, question))
     began = perf_counter()
-    sizes = await context.store.count([plan for _, _, plan in nodes])
+    sizes = await context.store.count([plan for _, _, plan in all_])
     milliseconds = (perf_counter() - began) * 1000
     return Explanation(
         milliseconds,
         tuple(
             ExplanationNode(path, render(node), size, question)
-            for (path, node, _), size in zip(nodes, sizes, strict=True)
+            for (path, node, _), size in zip(all_, sizes, strict=True)
         ),
     )
 
 
-def _nodes(context: Context, question: Question) -> Iterable[tuple[str, Expression, Plan]]:
+def nodes(context: Context, question: Question) -> Iterable[tuple[str, Expression, Plan]]:
     """Every node with its path and plan; below an `at` they are bound as of its moment."""
     pending = [("", question.expression, question.plan.reading)]
     while pending:
         path, node, reading = pending.pop()
-        plan = question.plan if not path else _bind(context, question, node, reading)
+        plan = question.plan if not path else bind(context, question, node, reading)
         yield path, node, plan
         then = context.reading(question.entity, node.as_of) if isinstance(node, At) else reading
         pending += [(f"{path}.{step}".removeprefix("."), child, then) for step, child in reversed(children(node))]
@@ -217,7 +217,7 @@ async def size_without(context: Context, node: ExplanationNode) -> int | None:
     rest = without(node.question.expression, node.path)
     if rest is None:
         return None
-    return await context.loaders.size(_bind(context, node.question, rest, node.question.plan.reading))
+    return await context.loaders.size(bind(context, node.question, rest, node.question.plan.reading))
 
 
 def without(expression: Expression, path: str, at: str = "") -> Expression | None:
@@ -237,7 +237,8 @@ def without(expression: Expression, path: str, at: str = "") -> Expression | Non
     return replace(expression, of=left) if isinstance(expression, And | Or) else with_children(expression, left)
 
 
-def _bind(context: Context, question: Question, expression: Expression, reading: Reading) -> Plan:
+def bind(context: Context, question: Question, expression: Expression, reading: Reading) -> Plan:
+    """The plan of another expression of the entity of a question; what it takes counts."""
     plan = context.store.bind(context.view, expression, question.entity, reading=reading)
     context.spend([plan])
     return plan

@@ -6,13 +6,25 @@ from typing import Annotated, NoReturn
 import strawberry
 
 from bitmap_store import values as plain
-from resolvers import answers, audiences, breakdowns, catalog, numbers, profiles, saved
+from resolvers import (
+    answers,
+    audiences,
+    breakdowns,
+    catalog,
+    flips,
+    goals,
+    numbers,
+    profiles,
+    reasons,
+    saved,
+    sentences,
+)
 from resolvers.cells import By
 from resolvers.later import later
 from schema.enums import Language, RowKind
 from schema.inputs import BreakdownBy, SplitPart
-from schema.insight import Differentiator, Explanation, NumberSummary, ReachStep
-from schema.membership import AttributeValue, Identifier, Reason, TagOnProfile
+from schema.insight import Differentiator, Edit, Explanation, NumberSummary, ReachStep
+from schema.membership import AttributeValue, Flip, Identifier, In, Reason, TagOnProfile
 from schema.node import Node, PageInfo
 from schema.scalars import BigInt
 from schema.shapes import Info, answer, argument, note, shown
@@ -82,11 +94,28 @@ class Profile(Node):
         """See the description."""
         return await profiles.is_in(info.context, root, where)
 
-    @answer(list[Reason] | None, "Why the user is in an audience, or is not. Comes with a later version.")
+    @answer(
+        list[Reason] | None,
+        "Why the user is in an audience, or is not: the tree in preorder, what holds at each node, and its evidence.",
+    )
     @staticmethod
-    def why(root: strawberry.Parent[answers.Profile], info: Info, where: Where) -> NoReturn:
+    async def why(root: strawberry.Parent[answers.Profile], info: Info, where: Where) -> list[reasons.Reason]:
         """See the description."""
-        later(info.context.viewer, "reasons", "members")
+        return await reasons.why(info.context, root, where)
+
+    @answer(
+        list[Flip] | None,
+        "The nearest changes that would put the user into an audience, or out of it: the fewest first.",
+    )
+    @staticmethod
+    async def nearest(
+        root: strawberry.Parent[answers.Profile],
+        info: Info,
+        where: Where,
+        top: Annotated[int, note("How many ways at most, from 1 to 50.")] = 5,
+    ) -> list[flips.Flip]:
+        """See the description."""
+        return await flips.nearest(info.context, root, where, top)
 
     @classmethod
     def is_type_of(cls, value: object, _: object) -> bool:
@@ -128,15 +157,15 @@ class Audience(Node):
     data_version: BigInt = shown("The version of the data that this answer is of.")
     at: datetime = shown("The moment that this answer is of: expiry and windows are counted from it.")
 
-    @answer(str, "The expression as a sentence. Comes with a later version.")
+    @answer(
+        str,
+        "The expression in words, with the names of the catalog: for reading. Different expressions have different"
+        " sentences; what is parsed back is `text`.",
+    )
     @staticmethod
-    def sentence(
-        root: strawberry.Parent[answers.Question],
-        info: Info,
-        language: Annotated[Language, note("The language of the sentence.")] = Language.EN,
-    ) -> NoReturn:
+    def sentence(root: strawberry.Parent[answers.Question], info: Info, language: In = Language.EN) -> str:
         """See the description."""
-        later(info.context.viewer, "sentences", "count", "members")
+        return sentences.sentence(info.context, root, language)
 
     @answer(BigInt | None, "How many users are in; exact. null where it is withheld.")
     @staticmethod
@@ -221,6 +250,22 @@ class Audience(Node):
         """See the description."""
         return await audiences.explain(info.context, root)
 
+    @answer(
+        "list[Suggestion] | None",
+        "How to come to about so many: which clause to drop, to relax or to tighten; the nearest first, of those the"
+        " simplest. Only what comes nearer than the question itself; two edits where one comes nowhere near. Of a saved"
+        " audience by itself its definition is edited.",
+    )
+    @staticmethod
+    async def goal_seek(
+        root: strawberry.Parent[answers.Question],
+        info: Info,
+        size: Annotated[int, argument(BigInt, "How many are wanted.")],
+        top: Annotated[int, note("How many suggestions at most, from 1 to 50.")] = 5,
+    ) -> list[goals.Suggestion]:
+        """See the description."""
+        return await goals.goal_seek(info.context, root, size, top)
+
     @answer(list[ReachStep] | None, "Whom a message can reach. Comes with a later version.")
     @staticmethod
     def reach(root: strawberry.Parent[answers.Question], info: Info) -> NoReturn:
@@ -279,6 +324,21 @@ class TagPortrait:
     exclusive: bool = shown("Whether nobody has two values, so that the rows sum to the audience.")
     rows: list[BreakdownRow] = shown("As of a breakdown by this tag; numbers and dates in ten ranges of equal width.")
     numbers: NumberSummary | None = shown("NUMBER, DATE: statistics over those who have a value.")
+
+    @answer(str, "The figures in words: its largest values beside the baseline, and where its numbers lie.")
+    @staticmethod
+    def sentence(root: strawberry.Parent[answers.Portrait], info: Info, language: In = Language.EN) -> str:
+        """See the description."""
+        return sentences.portrait_sentence(info.context, root, language)
+
+
+@strawberry.type(description="A way to come to about so many.")
+class Suggestion:
+    """Of a `goals.Suggestion`."""
+
+    size: BigInt | None = shown("How many the audience has after the edits.")
+    edits: list[Edit] = shown("The edits; of two the second is of the question as the first left it.")
+    audience: Audience = shown("The audience after the edits.")
 
 
 @strawberry.type(description="A part of a split. Comes with a later version.")

@@ -7,7 +7,11 @@ import strawberry
 
 from bitmap_store.expression import Quantifier
 from bitmap_store.values import DatePrecision, JobState, Sensitivity, TagKind, TagOrigin, TagState
+from resolvers.analysis import FindingKind
 from resolvers.answers import RowKind
+from resolvers.changes import ChangeKind
+from resolvers.goals import EditKind
+from resolvers.wording import Language
 
 E = TypeVar("E", bound=type[Enum])
 
@@ -21,13 +25,6 @@ def described(kind: E, description: str, **values: str) -> E:
     if values:
         raise TypeError(f"{kind.__name__} has no {', '.join(values)}")
     return declared
-
-
-class Language(Enum):
-    """Languages of sentences."""
-
-    EN = "EN"
-    ZH = "ZH"
 
 
 described(Language, "A language for sentences.", EN="English.", ZH="Chinese.")
@@ -85,6 +82,33 @@ described(
     UNKNOWN="No value of one tag or more.",
 )
 described(
+    ChangeKind,
+    "What is written of a tag.",
+    GIVE="The tag, or a value of it, is given: `assignTags`.",
+    TAKE="The value is taken, or all of the tag: `removeTags`.",
+    RECORD="Events are recorded: `recordEvents`.",
+)
+described(
+    FindingKind,
+    "What is odd about a node.",
+    CONTRADICTION="Nobody is in it.",
+    TAUTOLOGY="Everybody is in it.",
+    REDUNDANT="The whole is the same without it.",
+    EQUAL="It is the same as a saved audience.",
+    CONTAINED="A saved audience holds all of it.",
+    CONTAINS="It holds all of a saved audience.",
+)
+described(
+    EditKind,
+    "What is changed of a clause.",
+    BOUND="The number, the date or the score that it compares with.",
+    WINDOW="The time it looks at.",
+    TIMES="How often it has to happen.",
+    VALUES="One value more or less in its list.",
+    DROP="It is left out.",
+    COUNT="How many of several clauses have to hold: all, any, or so many.",
+)
+described(
     Quantifier,
     "How many of the related have to be in the audience.",
     ANY="At least one.",
@@ -93,7 +117,10 @@ described(
 )
 
 __all__ = [
+    "ChangeKind",
     "DatePrecision",
+    "EditKind",
+    "FindingKind",
     "JobState",
     "Language",
     "Quantifier",

@@ -5,7 +5,9 @@ from typing import Annotated
 
 import strawberry
 
-from resolvers import answers, audiences, numbers
+from resolvers import analysis, answers, audiences, numbers
+from schema.enums import EditKind, FindingKind, Language
+from schema.membership import In
 from schema.scalars import BigInt
 from schema.shapes import Info, answer, note, shown
 from schema.tag import Tag
@@ -78,12 +80,53 @@ class ExplanationNode:
         return await audiences.size_without(info.context, root)
 
 
+@strawberry.type(description="Something odd about a node of a question.")
+class Finding:
+    """Of an `analysis.Finding`."""
+
+    kind: FindingKind = shown("What it is.")
+    always: bool = shown(
+        "Whether it holds whatever the data, by the form of the question; else it holds now, by sizes."
+    )
+    path: str = shown('Where the node stands; "" is the whole question.')
+    text: str = shown("The node in the audience language.")
+    size: BigInt | None = shown("How many the node has by itself.")
+    causes: list[str] = shown("CONTRADICTION: the paths of the fewest clauses that have nobody in common.")
+    saved: str | None = shown("The key of the saved audience that it is compared with.")
+    saved_size: BigInt | None = shown("How many that has.")
+
+    @answer(str, "The finding in words.")
+    @staticmethod
+    def sentence(root: strawberry.Parent[analysis.Finding], info: Info, language: In = Language.EN) -> str:
+        """See the description."""
+        return analysis.sentence(root, language)
+
+
 @strawberry.type(description="The size of a question at every node.")
 class Explanation:
     """Of an `answers.Explanation`."""
 
     milliseconds: float = shown("How long counting them took.")
     nodes: list[ExplanationNode] = shown("The nodes of the question as it was asked, in preorder.")
+
+    @answer(
+        list[Finding],
+        "What is odd about the question: nobody can be in it, all are, a clause changes nothing, it is saved already.",
+    )
+    @staticmethod
+    async def findings(root: strawberry.Parent[answers.Explanation], info: Info) -> list[analysis.Finding]:
+        """See the description."""
+        return await analysis.findings(info.context, root)
+
+
+@strawberry.type(description="A change to a clause of a question.")
+class Edit:
+    """Of a `goals.Edit`."""
+
+    kind: EditKind = shown("What is changed.")
+    path: str = shown('Where the clause stands, as in "and.1".')
+    before: str = shown("The clause as it was.")
+    after: str | None = shown("The clause as it is then; null where it is dropped.")
 
 
 @strawberry.type(description="A value that sets an audience apart. Comes with a later version.")

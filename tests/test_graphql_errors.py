@@ -152,7 +152,6 @@ FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("lookalike(size: 3) { auc }", {"code": "UNAVAILABLE"}),
     ('split(parts: [{name: "a", share: 1}], seed: "s") { name }', {"code": "UNAVAILABLE"}),
     ("reach { name }", {"code": "UNAVAILABLE"}),
-    ("sentence(language: ZH)", {"code": "UNAVAILABLE"}),
 ]
 
 
@@ -169,7 +168,6 @@ LATER = [
     '{ memberships(users: ["u1"], in: [{text: "vip"}], purpose: {key: "marketing"}) }',
     '{ compare(audiences: [{text: "vip"}]) { sizes } }',
     "{ catalogHealth { score } }",
-    '{ profile(by: {userId: "u1"}) { why(where: {text: "vip"}) { holds } } }',
     '{ savedAudience(key: "best") { snapshots { totalCount } } }',
     'mutation { defineRelation(key: "r", from: "user", to: "user") }',
     'mutation { changeTagState(key: "vip", to: RETIRED) { key } }',
