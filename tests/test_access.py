@@ -31,6 +31,10 @@ TAG, SAVED, CATEGORY = ids.encode("Tag", "vip"), ids.encode("SavedAudience", "be
 PROFILE = ids.encode("Profile", "user", "u1", None)
 AUDIENCE = ids.encode("Audience", "user", "vip", None)
 VIP = 'where: {text: "vip"}'
+MEASURED = (
+    'parts: [{name: "a", where: {text: "vip"}}, {name: "b", where: {text: "not vip"}}], control: "b", '
+    'outcome: {text: "rich"}'
+)
 ANY = frozenset(SCOPES)
 JOBS = frozenset({"write", "admin"})
 
@@ -73,8 +77,19 @@ FIELDS: dict[str, list[Asked]] = {
         asked(f"audience({VIP}) {{ portrait {{ known }} }}", "count"),
         asked(f"audience({VIP}) {{ explain {{ nodes {{ size }} }} }}", "count"),
         asked(f'audience({VIP}) {{ numbers(tag: "spend") {{ sum }} }}', "count"),
+        asked(
+            f'audience({VIP}) {{ split(parts: [{{name: "a", share: 0.5}}], seed: "s", exact: true) {{ name }} }}',
+            "count",
+        ),
+        asked(f'audience({VIP}) {{ partition(by: {{tags: ["city"]}}) {{ size share }} }}', "count"),
+        asked(f'audience({VIP}) {{ association(tags: ["city", "likes"]) {{ lift }} }}', "count"),
         asked('audience(where: {users: {ids: ["u1"]}}) { text }', "members"),
         asked("audience(where: {text: \"users('u1')\"}) { text }".replace("'", '\\"'), "members"),
+    ],
+    "Query.effects": [asked(f"effects({MEASURED}) {{ control {{ rate }} }}", "count")],
+    "Query.sampleSize": [asked("sampleSize(baseline: 0.1, effect: 0.01) { total }", "count")],
+    "Query.minimumDetectableEffect": [
+        asked("minimumDetectableEffect(baseline: 0.1, control: 9, treated: 9) { increase }", "count")
     ],
     "Query.audiences": [asked('audiences(where: [{text: "vip"}]) { size }', "count")],
     "Query.savedAudience": [asked('savedAudience(key: "best") { key }', "count")],
