@@ -15,6 +15,7 @@ from bitmap_store.errors import Invalid
 from bitmap_store.expression import NOTHING, And, Everyone, Expression, Or, Part, check_bounds
 from bitmap_store.plan import AllOf, Node, Plan
 from bitmap_store.slices import stable_hash
+from bitmap_store.values import place
 from resolvers.answers import Question
 from resolvers.audiences import ratio
 from resolvers.context import Context, bounded
@@ -184,12 +185,7 @@ def _tied(seed: str, cut: Cut) -> Part:
 
 
 def _after(at: float) -> float:
-    return _place(round(at * HASH_SPACE) + 1)
-
-
-def _place(position: int) -> float:
-    """A position of the hash within 0..1: with ten decimals it is told from the next, and reads back as itself."""
-    return round(position / HASH_SPACE, 10)
+    return place(round(at * HASH_SPACE) + 1)
 
 
 def cuts(users: NDArray[np.uint32], seed: str, counts: Sequence[int], wanted: Sequence[float]) -> list[Cut]:
@@ -201,14 +197,14 @@ def cuts(users: NDArray[np.uint32], seed: str, counts: Sequence[int], wanted: Se
     ranks = sorted({i for count in counts for i in (count - 1, count) if 0 <= i < len(users)})
     ordered = np.partition(hashes, ranks) if ranks else hashes
     found = []
-    for count, place in zip(counts, wanted, strict=True):
+    for count, near in zip(counts, wanted, strict=True):
         low = int(ordered[count - 1]) + 1 if count else 0
         high = int(ordered[count]) if count < len(users) else HASH_SPACE
         if low <= high:
-            position = min(max(round(place * HASH_SPACE), low), high)
-            found.append(Cut(place if position == round(place * HASH_SPACE) else _place(position)))
+            position = min(max(round(near * HASH_SPACE), low), high)
+            found.append(Cut(near if position == round(near * HASH_SPACE) else place(position)))
         else:  # the last below and the first above have the same hash
             tied = users[hashes == high]
             below = count - int(np.count_nonzero(hashes < high))
-            found.append(Cut(_place(high), cuts(tied, seed + TIE, [below], [below / len(tied)])[0]))
+            found.append(Cut(place(high), cuts(tied, seed + TIE, [below], [below / len(tied)])[0]))
     return found

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate, pairwise, product
 from math import prod
+from operator import mul
 
 import numpy as np
 
@@ -62,7 +63,7 @@ async def split(
     if exact or stratify_by:
         placed = await _ranked(context, strata, seed, wanted)
     else:
-        _check_fresh(question, seed)
+        check_fresh(question, seed, "seed")
         placed = [[Cut(end) for end in bounds_of([each.exact for each in wanted])]]
     found = [
         PartOf(each.name, question, _part(context, question, seed, strata, ends), each.share, each.name == control)
@@ -98,8 +99,9 @@ async def _strata(context: Context, question: Question, by: Sequence[By], parts:
         rest = Not(Match(cut.tag.key, values=named or None))
         plan = context.store.bind(context.view, rest, question.entity, reading=question.plan.reading)
         sides.append([*of, (rest, plan)])
+    sides.sort(key=len)  # what is told first is told least often
     count = prod(map(len, sides))
-    if count * (len(sides) + 1) > LEAVES_MAX:
+    if sum(accumulate(map(len, sides), mul)) + count > LEAVES_MAX:
         raise TooLarge(f"{count} strata are more than an audience can tell; take fewer values", argument="stratifyBy")
     context.add(PLAN * count * parts)
     found = []
@@ -129,14 +131,14 @@ async def _ranked(context: Context, strata: Sequence[_Stratum], seed: str, wante
     return found
 
 
-def _check_fresh(question: Question, seed: str) -> None:
+def check_fresh(question: Question, seed: str, argument: str) -> None:
     """INVALID where the audience is itself cut by this seed: its members lie where some parts do not."""
     pending: list[Node] = [question.plan.node]
     for node in pending:
         match node:
             case Slice(other) if other == seed:
                 raise Invalid(
-                    "the audience is a part by this seed itself; take another seed, or exact parts", argument="seed"
+                    "the audience is a part by this seed itself; take another seed, or exact parts", argument=argument
                 )
             case AllOf(of, without):
                 pending += of + without
@@ -163,9 +165,19 @@ def _part(
         if range_ == NOTHING and len(strata) > 1:
             continue
         plan = context.store.bind(context.view, range_, question.entity, reading=reading)
-        pieces.append(conjunction([*stratum.cell, range_]))
+        pieces.append((*stratum.cell, range_))
         nodes.append(AllOf((stratum.members.plan.node, plan.node)))
     if not pieces:
         return narrowed(question, [NOTHING], Nothing())
-    expression = conjunction([question.expression, union(pieces)])
+    expression = conjunction([question.expression, _any_of(pieces)])
     return Question(expression, question.entity, Plan(reading, AnyOf(tuple(nodes))), question.as_of)
+
+
+def _any_of(paths: Sequence[tuple[Expression, ...]]) -> Expression:
+    """Whoever is in all of any of these; what several begin with is told once."""
+    if len(paths[0]) == 1:
+        return union([path[0] for path in paths])
+    groups: dict[Expression, list[tuple[Expression, ...]]] = {}
+    for first, *rest in paths:
+        groups.setdefault(first, []).append(tuple(rest))
+    return union([conjunction([first, _any_of(rests)]) for first, rests in groups.items()])

@@ -475,11 +475,11 @@ class SavedAudience(Node):
         """See the description."""
         later(info.context.viewer, "snapshots", "count")
 
-    @answer(list[Node], "The tags and saved audiences whose definition names it.")
+    @answer(list[Node], "The tags, saved audiences and experiments whose definition names it.")
     @staticmethod
     def used_by(
         root: strawberry.Parent[plain.SavedAudience], info: Info, first: Most = 50
-    ) -> list[plain.Tag | plain.SavedAudience]:
+    ) -> list[plain.Tag | plain.SavedAudience | plain.Experiment]:
         """See the description."""
         return catalog.used_by(info.context, root, first)
 

@@ -7,7 +7,7 @@ import strawberry
 
 from bitmap_store import values as plain
 from bitmap_store.errors import TagroarError
-from resolvers import answers, audiences, catalog, effects, jobs, nodes, profiles, saved
+from resolvers import answers, audiences, catalog, effects, experiments, jobs, nodes, profiles, saved
 from resolvers.asked import Asked
 from resolvers.catalog import TagFilter as Wanted
 from resolvers.effects import DetectableEffect as Detectable
@@ -20,6 +20,7 @@ from resolvers.viewers import Viewer as Asking
 from schema.audience import Audience, IdKind, Profile, SavedAudience, SavedAudienceConnection, Users
 from schema.comparison import CatalogHealth, Comparison
 from schema.effects import DetectableEffect, Effects, SampleSize
+from schema.experiment import Experiment, ExperimentConnection
 from schema.inputs import ProfileBy, Purpose, TagFilter
 from schema.job import Job, JobConnection
 from schema.node import Node
@@ -183,6 +184,18 @@ class Query:
     ) -> Measurement:
         """See the description."""
         return await effects.effects(info.context, parts, control, outcome, entity, as_of)
+
+    @answer(Experiment | None, "An experiment; null where there is none.")
+    @staticmethod
+    def experiment(info: Info, key: Annotated[str, note("The key of the experiment.")]) -> plain.Experiment | None:
+        """See the description."""
+        return experiments.experiment(info.context, key)
+
+    @answer(ExperimentConnection, "The experiments, by key.")
+    @staticmethod
+    def experiments(info: Info, first: First = 50, after: After = None) -> answers.Connection[plain.Experiment]:
+        """See the description."""
+        return experiments.experiments(info.context, first, after)
 
     @answer(SampleSize | None, "How many users it takes to find that a rate has changed (a two-sided test).")
     @staticmethod

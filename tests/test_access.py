@@ -87,6 +87,10 @@ FIELDS: dict[str, list[Asked]] = {
         asked("audience(where: {text: \"users('u1')\"}) { text }".replace("'", '\\"'), "members"),
     ],
     "Query.effects": [asked(f"effects({MEASURED}) {{ control {{ rate }} }}", "count")],
+    "Query.experiment": [
+        asked('experiment(key: "none") { key }', "count"),
+    ],
+    "Query.experiments": [asked("experiments { totalCount }", "count")],
     "Query.sampleSize": [asked("sampleSize(baseline: 0.1, effect: 0.01) { total }", "count")],
     "Query.minimumDetectableEffect": [
         asked("minimumDetectableEffect(baseline: 0.1, control: 9, treated: 9) { increase }", "count")
@@ -114,6 +118,11 @@ FIELDS: dict[str, list[Asked]] = {
     ],
     "Mutation.saveAudience": [asked(f'saveAudience(input: {{key: "own", {VIP}}}) {{ key }}', "define")],
     "Mutation.deleteAudience": [asked('deleteAudience(key: "nothing") { changed }', "define", code="NOT_FOUND")],
+    "Mutation.defineExperiment": [
+        asked(f'defineExperiment(input: {{key: "e", {VIP}, parts: [{{name: "a", share: 0.5}}]}}) {{ key }}', "define")
+    ],
+    "Mutation.endExperiment": [asked('endExperiment(key: "nothing") { key }', "define", code="NOT_FOUND")],
+    "Mutation.deleteExperiment": [asked('deleteExperiment(key: "nothing") { changed }', "define", code="NOT_FOUND")],
     "Mutation.snapshotAudience": [asked('snapshotAudience(key: "best") { __typename }', "define", code=LATER)],
     "Mutation.linkIdentifier": [
         asked('linkIdentifier(userId: "u1", identifier: {kind: "k", value: "v"}) { userId }', "write")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from scipy.stats import chi2_contingency
 
 from tests.api import Api
 from tests.demos import demo
@@ -37,6 +38,25 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 @pytest.mark.parametrize(("query", "said"), EXAMPLES)
 def test_the_page_says_what_is_answered(api: Api, query: str, said: str) -> None:
     assert api.answer(query) == {"data": json.loads(said)}
+
+
+def test_parts_are_as_old_and_as_rich_as_each_other(api: Api) -> None:
+    """A split of the demo in strata of age and income, counted by pandas from who is in each part."""
+    query = """{ audience(where: {text: "everyone"}) { split(parts: [{name: "a", share: 0.4}, {name: "b", share: 0.4}],
+        control: "c", seed: "x", stratifyBy: [{tag: "income"}, {tag: "age"}]) { name audience { text } } } }"""
+    table = pd.DataFrame(index=sorted(api.world.members("everyone")), columns=["age", "income", "part"], data="")
+    for tag in ("age", "income"):
+        for value in api.world.view().catalog.values(api.world.view().catalog.tag(tag)):
+            table.loc[sorted(api.world.members(f"{tag} = {json.dumps(value)}")), tag] = value
+    for row in api.ask(query)["split"]:
+        table.loc[sorted(api.world.members(row["audience"]["text"])), "part"] = row["name"]
+    counts = table.groupby(["age", "income", "part"]).size().unstack(fill_value=0)
+    due = counts.sum(axis=1).to_numpy()[:, None] * [0.4, 0.4, 0.2]
+    assert list(counts.columns) == ["a", "b", "c"] and len(counts) > 50
+    assert (abs(counts.to_numpy() - due) < 1).all()
+    assert (abs(counts.sum().to_numpy() - len(table) * pd.Series([0.4, 0.4, 0.2])) <= 1.5).all()
+    by_chance = chi2_contingency(pd.crosstab(table.age, table.part)).pvalue
+    assert by_chance > 0.99  # more even than chance would be
 
 
 def test_association_of_departments_is_that_of_pandas(api: Api) -> None:
