@@ -158,6 +158,8 @@ class Cut:
 
 
 START, END = Cut(0.0), Cut(1.0)
+_STEP = 1 << 15
+"""Users hashed at a time: what is in between stays in the cache of the core."""
 
 
 def between(seed: str, low: Cut, high: Cut) -> Expression:
@@ -191,14 +193,18 @@ def _after(at: float) -> float:
 def cuts(users: NDArray[np.uint32], seed: str, counts: Sequence[int], wanted: Sequence[float]) -> list[Cut]:
     """Cuts below which exactly so many of the users are, each as near to the place wanted as that allows.
 
-    counts and wanted ascend. Costs some 10 ns a user.
+    counts and wanted ascend. Costs tens of nanoseconds a user.
     """
-    hashes = stable_hash(users, seed).astype(np.uint32)
-    ranks = sorted({i for count in counts for i in (count - 1, count) if 0 <= i < len(users)})
+    hashes = np.empty(len(users), np.uint32)
+    for start in range(0, len(users), _STEP):
+        hashes[start : start + _STEP] = stable_hash(users[start : start + _STEP], seed)
+    ranks = sorted({count for count in counts if count < len(users)})
     ordered = np.partition(hashes, ranks) if ranks else hashes
     found = []
+    before, low = 0, 0
     for count, near in zip(counts, wanted, strict=True):
-        low = int(ordered[count - 1]) + 1 if count else 0
+        if count > before:  # what lies between two ranks is not in order
+            before, low = count, int(ordered[before:count].max()) + 1
         high = int(ordered[count]) if count < len(users) else HASH_SPACE
         if low <= high:
             position = min(max(round(near * HASH_SPACE), low), high)

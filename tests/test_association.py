@@ -1,6 +1,7 @@
 """Association against pandas, which counts every pair and triple; what was planted comes first, with its lift."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -122,3 +123,24 @@ def test_what_is_wrong_is_named(api: Api, change: dict[str, Any], code: str, arg
     asked = {"tags": ["goods"], "support": 0.1, "confidence": 0, "size": 2, "top": 5} | change
     found = api.error(ASSOCIATION, where={"text": "vip"}, **asked)
     assert (found["code"], found["argument"]) == (code, argument)
+
+
+def test_work_is_refused_before_it_begins(api: Api) -> None:
+    asked = {
+        "where": {"text": "everyone"},
+        "tags": ["goods", "city"],
+        "support": 0,
+        "confidence": 0,
+        "size": 2,
+        "top": 5,
+    }
+    before = api.service.limits
+    for limits in (replace(before, cells_max=8), replace(before, cells_max=9), replace(before, rows_max=5)):
+        object.__setattr__(api.service, "limits", limits)
+        calls = api.store.calls["breakdown"]
+        assert api.error(ASSOCIATION, **asked)["code"] == "TOO_LARGE"
+        assert api.store.calls["breakdown"] == calls + (limits.cells_max > 8)  # values, not pairs
+    object.__setattr__(api.service, "limits", replace(before, work_max=100))
+    assert api.error(ASSOCIATION, **asked)["code"] == "TOO_LARGE"
+    object.__setattr__(api.service, "limits", before)
+    assert api.ask(ASSOCIATION, **asked)["association"]
