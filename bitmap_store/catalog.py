@@ -12,7 +12,7 @@ from bitmap_store.errors import NotFound
 from bitmap_store.expression import Expression, Match, Saved, nfc, walk
 from bitmap_store.language import parse
 from bitmap_store.plan import Node
-from bitmap_store.values import Category, EntityKind, SavedAudience, Tag
+from bitmap_store.values import Category, EntityKind, Experiment, SavedAudience, Tag
 
 KEPT_TEXT_BYTES_MAX = 16 << 20
 """A saved list of 10,000 users is longer than what a person may send as text."""
@@ -94,6 +94,7 @@ class Catalog:
     categories: Mapping[str, Category] = field(default_factory=dict)
     tags: Mapping[str, Tag] = field(default_factory=dict)
     audiences: Mapping[str, SavedAudience] = field(default_factory=dict)
+    experiments: Mapping[str, Experiment] = field(default_factory=dict)
     value_tables: Mapping[int, ValueTable] = field(default_factory=dict)
     tags_by_id: Mapping[int, Tag] = field(default_factory=dict)
     bound: dict[tuple[str, Match], Node] = field(default_factory=dict, compare=False, repr=False)
@@ -143,6 +144,13 @@ class Catalog:
             raise NotFound.named("saved audience", key, self.audiences, argument=argument)
         return found
 
+    def experiment(self, key: str, *, argument: str | None = None) -> Experiment:
+        """The experiment with this key."""
+        found = self.experiments.get(nfc(key))
+        if found is None:
+            raise NotFound.named("experiment", key, self.experiments, argument=argument)
+        return found
+
     def values(self, tag: Tag) -> ValueTable:
         """The values of a tag; empty for kinds without."""
         return self.value_tables.get(tag.id, NO_VALUES)
@@ -159,16 +167,17 @@ class Catalog:
             raise NotFound.named(f"value of {tag.key!r}", value, table, argument=argument)
         return ids
 
-    def used_by(self, kind: str, key: str) -> list[Tag | SavedAudience]:
-        """The tags and saved audiences whose own text names this "tag" or "audience"."""
+    def used_by(self, kind: str, key: str) -> list[Tag | SavedAudience | Experiment]:
+        """The tags, saved audiences and experiments whose own text names this "tag" or "audience"."""
         wanted = Match if kind == "tag" else Saved
         key = nfc(key)
-        found: list[Tag | SavedAudience] = []
+        found: list[Tag | SavedAudience | Experiment] = []
         for tag in self.tags.values():
             texts = [tag.rule] if tag.rule else [rule.text for rule in tag.rules]
             if any(_names(text, wanted, key) for text in texts):
                 found.append(tag)
         found += [audience for audience in self.audiences.values() if _names(audience.text, wanted, key)]
+        found += [experiment for experiment in self.experiments.values() if _names(experiment.text, wanted, key)]
         return found
 
 

@@ -144,6 +144,33 @@ class AudienceRow(SQLModel, table=True):
     version: int = 1
 
 
+class ExperimentRow(SQLModel, table=True):
+    """An experiment with a name. starts_at, ends_at: its range of the layer's hash; parts: JSON of names and shares."""
+
+    __tablename__ = "experiment"
+    __table_args__ = (
+        _twice(
+            "experiment",
+            *("key", "name", "entity", "text", "layer", "starts_at", "ends_at", "parts", "control", "owner"),
+            *("defined_at", "ended_at"),
+        ),
+        _NEVER_REUSED,
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    key: str = Field(unique=True)
+    name: str
+    entity: str
+    text: str
+    layer: str | None = None
+    starts_at: int = Field(sa_type=BigInteger)
+    ends_at: int = Field(sa_type=BigInteger)
+    parts: str
+    control: str
+    owner: str | None = None
+    defined_at: int = Field(sa_type=BigInteger)
+    ended_at: int | None = Field(default=None, sa_type=BigInteger)
+
+
 class NameBlockRow(SQLModel, table=True):
     """The names of `count` dense ids from `first_dense` on, in order; whether their users exist is a membership.
 

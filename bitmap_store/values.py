@@ -211,6 +211,57 @@ class SavedAudience:
     version: int
 
 
+def place(position: int) -> float:
+    """A position of the hash of slices (of 2^32) within 0..1, by as few decimals as read back as itself."""
+    rounded = (round(position / 2**32, decimals) for decimals in range(11))
+    return next(each for each in rounded if round(each * 2**32) == position)
+
+
+@dataclass(frozen=True, slots=True)
+class NewExperiment:
+    """An experiment to be: who is in it (canonical text), its parts with their shares, and who gets what they leave.
+
+    layer, share: it takes so much of the users of a layer, and no other experiment of the layer has them.
+    """
+
+    key: str
+    name: str | None
+    text: str
+    parts: tuple[tuple[str, float], ...]
+    control: str
+    layer: str | None = None
+    share: float = 1.0
+    entity: str = "user"
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """An experiment with a name. start, end: its range of the hash of the layer, of 2^32; all of it without a layer."""
+
+    id: int
+    key: str
+    name: str
+    entity: str
+    text: str
+    layer: str | None
+    start: int
+    end: int
+    parts: tuple[tuple[str, float], ...]
+    control: str
+    owner: str | None
+    defined_at: datetime
+    ended_at: datetime | None
+
+    @property
+    def share(self) -> float:
+        """The share of the layer that it has."""
+        return place(self.end - self.start)
+
+    def holds(self, entity: str, layer: str) -> bool:
+        """Whether it takes users of a layer from others."""
+        return self.ended_at is None and (self.entity, self.layer) == (entity, layer)
+
+
 @dataclass(frozen=True, slots=True)
 class Membership:
     """One value of one tag on one user. `value` is None for FLAG, NUMBER and DATE; see `units` for those.

@@ -15,6 +15,7 @@ from bitmap_store.plan import Plan
 from bitmap_store.values import (
     Category,
     EntityKind,
+    Experiment,
     SavedAudience,
     Tag,
     TagKind,
@@ -208,8 +209,8 @@ async def value_size(context: Context, value: TagValue) -> int:
     return await context.loaders.size(value.plan)
 
 
-def used_by(context: Context, thing: Tag | SavedAudience, first: int) -> list[Tag | SavedAudience]:
-    """The tags and saved audiences whose definition names this one, up to `first`."""
+def used_by(context: Context, thing: Tag | SavedAudience, first: int) -> list[Tag | SavedAudience | Experiment]:
+    """The tags, saved audiences and experiments whose definition names this one, up to `first`."""
     context.viewer.require("count")
     kind = "tag" if isinstance(thing, Tag) else "audience"
     return context.view.catalog.used_by(kind, thing.key)[: bounded(first, context.limits.page_max, "first")]

@@ -53,15 +53,26 @@ class Dimension:
         return self.tag.kind in SINGLE_KINDS
 
 
-async def dimension(context: Context, question: Question, by: By, argument: str) -> Dimension:
-    """A tag cut into cells; bins lie between the smallest and the largest value in the audience."""
+async def dimension(
+    context: Context, question: Question, by: By, argument: str, *, open_ended: bool = False
+) -> Dimension:
+    """A tag cut into cells; bins lie between the smallest and the largest value in the audience.
+
+    open_ended: the first and the last bin hold whatever lies beyond them, too.
+    """
     tag = context.view.catalog.tag_of(question.entity, by.tag, argument=f"{argument}.tag")
     _check_grouping(tag, by, argument)
     reading = question.plan.reading
     known = context.store.plan_known(context.view, tag, reading)
     if tag.kind in NUMBER_KINDS:
         numbers = await numbers_of(context, question.plan, tag, _shares(context, by, argument))
-        cells = [_range(tag, reading, low, high) for low, high in _ranges(context, numbers, by, argument)]
+        ranges = _ranges(context, numbers, by, argument)
+        if open_ended and ranges:
+            ranges[0] = (None, ranges[0][1])
+            ranges[-1] = (ranges[-1][0], None)
+        if ranges == [(None, None)]:
+            return Dimension(tag, (Cell(None, Match(tag.key), known),), known, numbers)
+        cells = [_range(tag, reading, low, high) for low, high in ranges]
         return Dimension(tag, tuple(cells), known, numbers)
     if tag.kind is TagKind.FLAG:
         return Dimension(tag, (Cell(None, Match(tag.key), known),), known)

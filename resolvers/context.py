@@ -33,6 +33,7 @@ class Limits:
     portrait_tags_max: int = 1_000
     bins_max: int = 1_000
     quantiles_max: int = 100
+    parts_max: int = 100
     work_max: int = 5_000_000
     """Container operations; 0 is no bound."""
 

@@ -9,7 +9,7 @@ import json
 from datetime import datetime
 
 from bitmap_store.errors import Invalid
-from bitmap_store.values import Category, Job, SavedAudience, Tag, micros
+from bitmap_store.values import Category, Experiment, Job, SavedAudience, Tag, micros
 from resolvers.answers import Profile, Question
 
 Part = str | int | None
@@ -17,12 +17,14 @@ ID_CHARACTERS_MAX = 300_000
 
 
 def id_of(thing: object) -> str:
-    """The global id of a tag, category, profile, audience, saved audience or job."""
+    """The global id of a tag, category, profile, audience, saved audience, experiment or job."""
     match thing:
         case Tag(key=key):
             return encode("Tag", key)
         case Category(key=key):
             return encode("Category", key)
+        case Experiment(key=key):
+            return encode("Experiment", key)
         case SavedAudience(key=key):
             return encode("SavedAudience", key)
         case Profile():

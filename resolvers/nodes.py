@@ -1,18 +1,19 @@
 """Anything by its global id."""
 
 from bitmap_store.errors import Invalid, TagroarError
-from bitmap_store.values import Category, Job, SavedAudience, Tag, moment_of
+from bitmap_store.values import Category, Experiment, Job, SavedAudience, Tag, moment_of
 from resolvers import ids
 from resolvers.answers import Profile, Question
 from resolvers.asked import Asked
 from resolvers.audiences import ask
 from resolvers.catalog import tag
 from resolvers.context import Context
+from resolvers.experiments import experiment
 from resolvers.jobs import job
 from resolvers.profiles import By, profile
 from resolvers.saved import saved_audience
 
-Thing = Tag | Category | Profile | Question | SavedAudience | Job
+Thing = Tag | Category | Profile | Question | SavedAudience | Experiment | Job
 
 
 async def node(context: Context, id_: str) -> Thing | None:
@@ -30,6 +31,8 @@ async def node(context: Context, id_: str) -> Thing | None:
         case ("Category", str(key)):
             context.viewer.require("count")
             return context.view.catalog.categories.get(key)
+        case ("Experiment", str(key)):
+            return experiment(context, key)
         case ("SavedAudience", str(key)):
             return saved_audience(context, key)
         case ("Profile", str(entity), str(user), int() | None as moment):

@@ -8,17 +8,22 @@ import strawberry
 from bitmap_store import values as plain
 from resolvers import (
     answers,
+    association,
     audiences,
     breakdowns,
     catalog,
     flips,
     goals,
     numbers,
+    partitions,
+    parts,
     profiles,
     reasons,
     saved,
     sentences,
+    splits,
 )
+from resolvers.association import Rule
 from resolvers.cells import By
 from resolvers.later import later
 from schema.enums import Language, RowKind
@@ -26,6 +31,7 @@ from schema.inputs import BreakdownBy, SplitPart
 from schema.insight import Differentiator, Edit, Explanation, NumberSummary, ReachStep
 from schema.membership import AttributeValue, Flip, Identifier, In, Reason, TagOnProfile
 from schema.node import Node, PageInfo
+from schema.parting import PartitionInput
 from schema.scalars import BigInt
 from schema.shapes import Info, answer, argument, note, shown
 from schema.tag import After, First, Most, Tag
@@ -272,16 +278,63 @@ class Audience(Node):
         """See the description."""
         later(info.context.viewer, "reach steps", "count")
 
-    @answer("list[Split] | None", "Parts of fixed shares that do not overlap. Comes with a later version.")
+    @answer(
+        "list[Split] | None",
+        "Parts of given shares that have no user in common, by a stable hash of each user: the same seed makes the same"
+        " parts, whatever the audience. Their sizes are as chance has them unless `exact`.",
+    )
     @staticmethod
-    def split(
+    async def split(
         root: strawberry.Parent[answers.Question],
         info: Info,
-        parts: Annotated[list[object], argument(list[SplitPart], "The parts.")],
+        parts: Annotated[list[parts.Share], argument(list[SplitPart], "The parts, at most 100.")],
         seed: Annotated[str, note("The same seed makes the same parts.")],
-    ) -> NoReturn:
+        control: Annotated[str | None, note("The name of one part more, of all whom the shares leave.")] = None,
+        exact: Annotated[bool, note("Whether the sizes are the shares, rounded, in this version of the data.")] = False,
+        stratify_by: Annotated[
+            list[By] | None,
+            argument(list[BreakdownBy] | None, "One to three tags: in each cell of their values the sizes are exact."),
+        ] = None,
+    ) -> list[parts.PartOf]:
         """See the description."""
-        later(info.context.viewer, "splits", "count")
+        return await splits.split(info.context, root, parts, seed, control, exact, stratify_by)
+
+    @answer(
+        "list[Split] | None",
+        "Parts by what the members prefer or are: each is in the first that takes them, and whoever is in none in the"
+        " last. They have no user in common, and are the audience together.",
+    )
+    @staticmethod
+    async def partition(
+        root: strawberry.Parent[answers.Question],
+        info: Info,
+        by: Annotated[partitions.PartitionBy, argument(PartitionInput, "What the parts are, in order of preference.")],
+        rest: Annotated[str, note("The name of the last part.")] = "other",
+    ) -> list[parts.PartOf]:
+        """See the description."""
+        return await partitions.partition(info.context, root, by, rest)
+
+    @answer(
+        "list[AssociationRule] | None",
+        "What goes with what among the members: rules between values of these tags, the largest lift first. Numbers and"
+        " dates are taken in ten ranges of equal width.",
+    )
+    @staticmethod
+    async def association(
+        root: strawberry.Parent[answers.Question],
+        info: Info,
+        tags: Annotated[list[str], note("The tags.")],
+        min_support: Annotated[
+            float, note("The share of the audience that has all values of a rule, at least.")
+        ] = 0.01,
+        min_confidence: Annotated[
+            float, note("The share of those with what is given that has the rest, at least.")
+        ] = 0,
+        top: Annotated[int, note("How many rules at most.")] = 10,
+        size: Annotated[int, note("How many values a rule has: 2 (A, then B) or 3 (A and B, then C).")] = 2,
+    ) -> list[Rule]:
+        """See the description."""
+        return await association.association(info.context, root, tags, min_support, min_confidence, top, size)
 
     @answer("Lookalike | None", "The users most like these. Comes with a later version.")
     @staticmethod
@@ -341,12 +394,52 @@ class Suggestion:
     audience: Audience = shown("The audience after the edits.")
 
 
-@strawberry.type(description="A part of a split. Comes with a later version.")
+@strawberry.type(description="A part of an audience, which is an audience itself: it can be saved, joined and split.")
 class Split:
-    """Comes with a later version."""
+    """Of a `parts.PartOf`."""
 
     name: str = shown("The name of the part.")
+    target: float | None = shown("The share that was asked for; null where the part is not by a share.")
+    control: bool = shown("Whether it is the control group.")
     audience: Audience = shown("Its users.")
+
+    @answer(BigInt | None, "How many they are; exact.")
+    @staticmethod
+    async def size(root: strawberry.Parent[parts.PartOf], info: Info) -> int:
+        """See the description."""
+        return await parts.size(info.context, root)
+
+    @answer(float | None, "Their share of the whole audience; 0 of nobody.")
+    @staticmethod
+    async def share(root: strawberry.Parent[parts.PartOf], info: Info) -> float:
+        """See the description."""
+        return await parts.share(info.context, root)
+
+
+@strawberry.type(description="One value of a tag, or one range of a number.")
+class AssociationItem:
+    """Of an `association.Item`."""
+
+    tag: Tag = shown("The tag.")
+    value: str | None = shown("The value; null of a FLAG.")
+
+
+@strawberry.type(description="Whoever has what is given often has `then`, too. Sizes and shares are of the audience.")
+class AssociationRule:
+    """Of an `association.Rule`."""
+
+    given: list[AssociationItem] = shown("What is given: one value, or two.")
+    then: AssociationItem = shown("What goes with it.")
+    size: BigInt | None = shown("How many have all of it.")
+    given_size: BigInt | None = shown("How many have what is given.")
+    then_size: BigInt | None = shown("How many have `then`.")
+    support: float | None = shown("The share of the audience that has all of it.")
+    confidence: float | None = shown("size / givenSize.")
+    lift: float | None = shown("How many times as often as if the sides had nothing to do with each other.")
+    audience: Audience = shown("Those who have all of it.")
+    given_audience: Audience = shown("Those who have what is given.")
+    then_audience: Audience = shown("Those who have `then`.")
+    missing: Audience = shown("Those who have what is given, and not `then`: whom to offer it.")
 
 
 @strawberry.type(description="Why users are like an audience. Comes with a later version.")
@@ -434,11 +527,11 @@ class SavedAudience(Node):
         """See the description."""
         later(info.context.viewer, "snapshots", "count")
 
-    @answer(list[Node], "The tags and saved audiences whose definition names it.")
+    @answer(list[Node], "The tags, saved audiences and experiments whose definition names it.")
     @staticmethod
     def used_by(
         root: strawberry.Parent[plain.SavedAudience], info: Info, first: Most = 50
-    ) -> list[plain.Tag | plain.SavedAudience]:
+    ) -> list[plain.Tag | plain.SavedAudience | plain.Experiment]:
         """See the description."""
         return catalog.used_by(info.context, root, first)
 

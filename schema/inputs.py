@@ -11,7 +11,7 @@ import strawberry
 
 from bitmap_store.errors import Invalid
 from bitmap_store.values import Assign, Event, Identifier, ProfileChange, Remove
-from resolvers import catalog, cells, profiles
+from resolvers import catalog, cells, parts, profiles
 from schema.enums import TagKind, TagOrigin, TagState
 from schema.scalars import Json
 from schema.shapes import Raw, optional, shape, shown
@@ -98,12 +98,17 @@ class BreakdownBy:
     edges: list[Decimal] | None = shown("NUMBER: where one range ends and the next begins, ascending.")
 
 
-@strawberry.input(description="A part of a split. Comes with a later version.")
+def read_split_part(raw: Raw, _: str = "") -> parts.Share:
+    """A part of a split."""
+    return parts.Share(raw["name"], raw["share"])
+
+
+@shape("A part of a split.", read_split_part)
 class SplitPart:
-    """Refused by the resolver that takes it."""
+    """Becomes a `parts.Share`."""
 
     name: str = shown("The name of the part.")
-    share: float = shown("Its share of the audience.")
+    share: float = shown("Its share of the audience: more than 0, and all together at most 1.")
 
 
 # ---------------------------------------------------------------- data

@@ -6,11 +6,12 @@ import strawberry
 
 from bitmap_store import TagChange, TagDefinition
 from bitmap_store import values as plain
-from resolvers import answers, definitions, jobs, writes
+from resolvers import answers, definitions, experiments, jobs, writes
 from resolvers.later import later
 from schema.audience import IdKind, Profile, SavedAudience, Snapshot
 from schema.defining import DefineTagInput, SaveAudienceInput, UpdateTagInput
 from schema.enums import TagState
+from schema.experiment import DefineExperimentInput, Experiment
 from schema.inputs import EventInput, IdentifierInput, ProfileInput, TagAssignment, TagRemoval
 from schema.job import Job
 from schema.node import Node
@@ -181,6 +182,28 @@ class Mutation:
     async def delete_audience(info: Info, key: Key) -> plain.WriteResult:
         """See the description."""
         return await definitions.delete_audience(info.context, key)
+
+    @answer(Experiment | None, "Defines an experiment; CONFLICT where its layer has no room for it.")
+    @staticmethod
+    async def define_experiment(
+        info: Info, input: Annotated[experiments.Planned, argument(DefineExperimentInput, "The experiment.")]
+    ) -> plain.Experiment:
+        """See the description."""
+        return await experiments.define_experiment(info.context, input)
+
+    @answer(
+        Experiment | None, "Ends an experiment: others of its layer may take its users. Its parts can still be asked."
+    )
+    @staticmethod
+    async def end_experiment(info: Info, key: Key) -> plain.Experiment:
+        """See the description."""
+        return await experiments.end_experiment(info.context, key)
+
+    @answer(WriteResult | None, "Deletes an experiment; audiences that were saved of its parts go on.")
+    @staticmethod
+    async def delete_experiment(info: Info, key: Key) -> plain.WriteResult:
+        """See the description."""
+        return await experiments.delete_experiment(info.context, key)
 
     @answer(Snapshot | None, "Freezes a saved audience. Comes with a later version.")
     @staticmethod

@@ -7,16 +7,25 @@ import strawberry
 
 from bitmap_store import values as plain
 from bitmap_store.errors import TagroarError
-from resolvers import answers, audiences, catalog, jobs, nodes, profiles, saved
+from resolvers import answers, audiences, catalog, effects, experiments, jobs, nodes, profiles, saved
 from resolvers.asked import Asked
 from resolvers.catalog import TagFilter as Wanted
+from resolvers.effects import DetectableEffect as Detectable
+from resolvers.effects import Effects as Measurement
+from resolvers.effects import Measured
+from resolvers.effects import SampleSize as Size
 from resolvers.later import later
+from resolvers.trials import ALPHA, POWER
 from resolvers.viewers import Viewer as Asking
 from schema.audience import Audience, IdKind, Profile, SavedAudience, SavedAudienceConnection, Users
 from schema.comparison import CatalogHealth, Comparison
+from schema.effects import DetectableEffect, Effects, SampleSize
+from schema.experiment import Experiment, ExperimentConnection
 from schema.inputs import ProfileBy, Purpose, TagFilter
 from schema.job import Job, JobConnection
 from schema.node import Node
+from schema.parting import MeasuredPart
+from schema.scalars import BigInt
 from schema.shapes import Info, answer, argument, note
 from schema.tag import After, Category, EntityKind, First, Tag, TagConnection
 from schema.viewer import Viewer
@@ -30,6 +39,9 @@ ForPurpose = Annotated[
     object | None,
     argument(Purpose | None, "Only those who agreed, as of now whatever asOf says. Comes with a later version."),
 ]
+
+Alpha = Annotated[float, note("How likely a difference is found where there is none.")]
+Power = Annotated[float, note("How likely the difference is found.")]
 
 
 @strawberry.type(description="Reads. A request sees one version of the data and one moment.")
@@ -155,6 +167,61 @@ class Query:
     ) -> NoReturn:
         """See the description."""
         later(info.context.viewer, "comparisons", "count")
+
+    @answer(
+        Effects | None,
+        "What a treatment did: the rate of an outcome in each part, against that of a control group. The parts have no"
+        " user in common.",
+    )
+    @staticmethod
+    async def effects(
+        info: Info,
+        parts: Annotated[list[Measured], argument(list[MeasuredPart], "The parts, with the control group.")],
+        control: Annotated[str, note("The name of the control group among them.")],
+        outcome: Annotated[Asked, argument(AudienceWhere, "Whoever did what was hoped for.")],
+        entity: Entity = "user",
+        as_of: AsOf = None,
+    ) -> Measurement:
+        """See the description."""
+        return await effects.effects(info.context, parts, control, outcome, entity, as_of)
+
+    @answer(Experiment | None, "An experiment; null where there is none.")
+    @staticmethod
+    def experiment(info: Info, key: Annotated[str, note("The key of the experiment.")]) -> plain.Experiment | None:
+        """See the description."""
+        return experiments.experiment(info.context, key)
+
+    @answer(ExperimentConnection, "The experiments, by key.")
+    @staticmethod
+    def experiments(info: Info, first: First = 50, after: After = None) -> answers.Connection[plain.Experiment]:
+        """See the description."""
+        return experiments.experiments(info.context, first, after)
+
+    @answer(SampleSize | None, "How many users it takes to find that a rate has changed (a two-sided test).")
+    @staticmethod
+    def sample_size(
+        info: Info,
+        baseline: Annotated[float, note("The rate without the treatment, between 0 and 1.")],
+        effect: Annotated[float, note("The difference to be found: 0.01 from 5% to 6%, -0.01 to 4%.")],
+        alpha: Alpha = ALPHA,
+        power: Power = POWER,
+        ratio: Annotated[float, note("How many are treated for each in the control group.")] = 1,
+    ) -> Size:
+        """See the description."""
+        return effects.sample_size(info.context, baseline, effect, alpha, power, ratio)
+
+    @answer(DetectableEffect | None, "The smallest change of a rate that groups of these sizes find.")
+    @staticmethod
+    def minimum_detectable_effect(
+        info: Info,
+        baseline: Annotated[float, note("The rate without the treatment, between 0 and 1.")],
+        control: Annotated[int, argument(BigInt, "Users in the control group.")],
+        treated: Annotated[int, argument(BigInt, "Users in the treated part.")],
+        alpha: Alpha = ALPHA,
+        power: Power = POWER,
+    ) -> Detectable:
+        """See the description."""
+        return effects.minimum_detectable_effect(info.context, baseline, control, treated, alpha, power)
 
     @answer(Job | None, "A job; null where there is none.")
     @staticmethod

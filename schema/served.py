@@ -19,6 +19,7 @@ from bitmap_store.errors import Invalid
 from resolvers.asked import Asked
 from schema.audience import Audience, Profile, SavedAudience, Snapshot
 from schema.errors import describe
+from schema.experiment import Experiment
 from schema.job import Job
 from schema.mutation import Merge, Mutation
 from schema.query import Query
@@ -42,7 +43,7 @@ def _served() -> Served:
         Query,
         Mutation,
         Subscription,
-        types=[Audience, Category, Job, Merge, Profile, SavedAudience, Snapshot, Tag],
+        types=[Audience, Category, Experiment, Job, Merge, Profile, SavedAudience, Snapshot, Tag],
         config=StrawberryConfig(scalar_map=SCALARS),
     )
     for argument in _arguments(schema):

@@ -170,11 +170,11 @@ class Tag(Node):
         """See the description."""
         return await catalog.tag_size(info.context, root)
 
-    @answer(list[Node], "The tags and saved audiences whose definition names it.")
+    @answer(list[Node], "The tags, saved audiences and experiments whose definition names it.")
     @staticmethod
     def used_by(
         root: strawberry.Parent[plain.Tag], info: Info, first: Most = 50
-    ) -> list[plain.Tag | plain.SavedAudience]:
+    ) -> list[plain.Tag | plain.SavedAudience | plain.Experiment]:
         """See the description."""
         return catalog.used_by(info.context, root, first)
 

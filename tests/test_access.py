@@ -31,6 +31,10 @@ TAG, SAVED, CATEGORY = ids.encode("Tag", "vip"), ids.encode("SavedAudience", "be
 PROFILE = ids.encode("Profile", "user", "u1", None)
 AUDIENCE = ids.encode("Audience", "user", "vip", None)
 VIP = 'where: {text: "vip"}'
+MEASURED = (
+    'parts: [{name: "a", where: {text: "vip"}}, {name: "b", where: {text: "not vip"}}], control: "b", '
+    'outcome: {text: "rich"}'
+)
 ANY = frozenset(SCOPES)
 JOBS = frozenset({"write", "admin"})
 
@@ -79,8 +83,23 @@ FIELDS: dict[str, list[Asked]] = {
         asked(f"audience({VIP}) {{ sentence }}", "count", "members"),
         asked(f"audience({VIP}) {{ explain {{ findings {{ kind }} }} goalSeek(size: 3) {{ size }} }}", "count"),
         asked(f"audience({VIP}) {{ portrait {{ sentence }} }}", "count"),
+        asked(
+            f'audience({VIP}) {{ split(parts: [{{name: "a", share: 0.5}}], seed: "s", exact: true) {{ name }} }}',
+            "count",
+        ),
+        asked(f'audience({VIP}) {{ partition(by: {{tags: ["city"]}}) {{ size share }} }}', "count"),
+        asked(f'audience({VIP}) {{ association(tags: ["city", "likes"]) {{ lift }} }}', "count"),
         asked('audience(where: {users: {ids: ["u1"]}}) { text }', "members"),
         asked("audience(where: {text: \"users('u1')\"}) { text }".replace("'", '\\"'), "members"),
+    ],
+    "Query.effects": [asked(f"effects({MEASURED}) {{ control {{ rate }} }}", "count")],
+    "Query.experiment": [
+        asked('experiment(key: "none") { key }', "count"),
+    ],
+    "Query.experiments": [asked("experiments { totalCount }", "count")],
+    "Query.sampleSize": [asked("sampleSize(baseline: 0.1, effect: 0.01) { total }", "count")],
+    "Query.minimumDetectableEffect": [
+        asked("minimumDetectableEffect(baseline: 0.1, control: 9, treated: 9) { increase }", "count")
     ],
     "Query.audiences": [asked('audiences(where: [{text: "vip"}]) { size }', "count")],
     "Query.savedAudience": [asked('savedAudience(key: "best") { key }', "count")],
@@ -105,6 +124,11 @@ FIELDS: dict[str, list[Asked]] = {
     ],
     "Mutation.saveAudience": [asked(f'saveAudience(input: {{key: "own", {VIP}}}) {{ key }}', "define")],
     "Mutation.deleteAudience": [asked('deleteAudience(key: "nothing") { changed }', "define", code="NOT_FOUND")],
+    "Mutation.defineExperiment": [
+        asked(f'defineExperiment(input: {{key: "e", {VIP}, parts: [{{name: "a", share: 0.5}}]}}) {{ key }}', "define")
+    ],
+    "Mutation.endExperiment": [asked('endExperiment(key: "nothing") { key }', "define", code="NOT_FOUND")],
+    "Mutation.deleteExperiment": [asked('deleteExperiment(key: "nothing") { changed }', "define", code="NOT_FOUND")],
     "Mutation.snapshotAudience": [asked('snapshotAudience(key: "best") { __typename }', "define", code=LATER)],
     "Mutation.linkIdentifier": [
         asked('linkIdentifier(userId: "u1", identifier: {kind: "k", value: "v"}) { userId }', "write")

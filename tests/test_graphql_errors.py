@@ -150,7 +150,6 @@ FIELDS: list[tuple[str, dict[str, Any]]] = [
     # later
     ("differentiators { tgi }", {"code": "UNAVAILABLE"}),
     ("lookalike(size: 3) { auc }", {"code": "UNAVAILABLE"}),
-    ('split(parts: [{name: "a", share: 1}], seed: "s") { name }', {"code": "UNAVAILABLE"}),
     ("reach { name }", {"code": "UNAVAILABLE"}),
 ]
 

@@ -146,6 +146,10 @@ class _Contents:
             if audience.entity not in catalog.entities:
                 yield f"audience {audience.key!r}", f"there is no entity kind {audience.entity!r}"
             yield from _readable(f"audience {audience.key!r}", audience.text)
+        for experiment in catalog.experiments.values():
+            if experiment.entity not in catalog.entities:
+                yield f"experiment {experiment.key!r}", f"there is no entity kind {experiment.entity!r}"
+            yield from _readable(f"experiment {experiment.key!r}", experiment.text)
         for tag_id, value in self._connection.execute(
             "SELECT tag_id, value FROM tag_value WHERE tag_id NOT IN (SELECT id FROM tag)"
         ):

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import TypeVar
 
 from bitmap_store.definitions import TagChange, TagDefinition
-from bitmap_store.sqlite import definitions, tokens
+from bitmap_store.sqlite import definitions, experiments, tokens
 from bitmap_store.sqlite.writer import Transaction
-from bitmap_store.values import Category, EntityKind, SavedAudience, Tag, WriteResult
+from bitmap_store.values import Category, EntityKind, Experiment, NewExperiment, SavedAudience, Tag, WriteResult
 
 T = TypeVar("T")
 
@@ -57,6 +57,18 @@ class Defining(ABC):
     async def delete_audience(self, key: str) -> WriteResult:
         """Deletes a saved audience."""
         return await self.write(lambda transaction: definitions.delete_audience(transaction, key))
+
+    async def define_experiment(self, new: NewExperiment, owner: str | None = None) -> Experiment:
+        """Defines an experiment; see `sqlite.experiments`."""
+        return await self.write(lambda transaction: experiments.define_experiment(transaction, new, owner))
+
+    async def end_experiment(self, key: str) -> Experiment:
+        """Ends an experiment."""
+        return await self.write(lambda transaction: experiments.end_experiment(transaction, key))
+
+    async def delete_experiment(self, key: str) -> WriteResult:
+        """Deletes an experiment."""
+        return await self.write(lambda transaction: experiments.delete_experiment(transaction, key))
 
     async def create_token(self, name: str, scopes: Sequence[str], expires_at: datetime | None = None) -> str:
         """A new secret under a name; it is not kept and cannot be shown again. CONFLICT for a name in use."""

@@ -26,6 +26,7 @@ from bitmap_store.definitions import (
 from bitmap_store.errors import Conflict, Invalid
 from bitmap_store.rows import rows_of
 from bitmap_store.sqlite.changes import check_value
+from bitmap_store.sqlite.experiments import load_experiments
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.writer import Transaction
 from bitmap_store.tables import AudienceRow, CategoryRow, EntityRow, TagRow
@@ -70,6 +71,7 @@ def load_catalog(raw: sqlite3.Connection) -> Catalog:
         categories=categories,
         tags=tags,
         audiences=audiences,
+        experiments=load_experiments(raw),
         value_tables={tag: ValueTable(table) for tag, table in names.items()},
         tags_by_id={tag.id: tag for tag in tags.values()},
     )
