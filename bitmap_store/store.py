@@ -44,6 +44,16 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
+class Sums:
+    """Of a NUMBER or DATE tag over an audience, in its integer units and exact: how many have one, the sum of them,
+    and the sum of their squares."""
+
+    count: int
+    sum: int
+    squares: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProfileFacts:
     """What is known of a user besides tags, at a reading."""
 
@@ -91,6 +101,9 @@ class BitmapStore(Protocol):
 
     async def summarise(self, plan: Plan, tag: Tag, quantiles: Sequence[float] = (), bins: int = 0) -> Summary:
         """Statistics of a NUMBER or DATE tag over the plan's users who have it."""
+
+    async def sums(self, plan: Plan, tags: Sequence[Tag]) -> list[Sums]:
+        """What means and variances follow from, of each of these NUMBER or DATE tags. Sorts nothing."""
 
     def stream(self, plan: Plan) -> AsyncIterator[NDArray[np.uint32]]:
         """All users, ascending, block by block; consistent however long it takes to read."""

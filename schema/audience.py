@@ -6,12 +6,13 @@ from typing import Annotated, NoReturn
 import strawberry
 
 from bitmap_store import values as plain
-from resolvers import answers, audiences, breakdowns, catalog, numbers, profiles, saved
+from resolvers import answers, audiences, breakdowns, catalog, differences, numbers, profiles, saved
 from resolvers.cells import By
+from resolvers.differences import MIN_SIZE
 from resolvers.later import later
-from schema.enums import Language, RowKind
+from schema.enums import DifferentiatorOrder, Language, RowKind
 from schema.inputs import BreakdownBy, SplitPart
-from schema.insight import Differentiator, Explanation, NumberSummary, ReachStep
+from schema.insight import Difference, Explanation, NumberDifference, NumberSummary, ReachStep
 from schema.membership import AttributeValue, Identifier, Reason, TagOnProfile
 from schema.node import Node, PageInfo
 from schema.scalars import BigInt
@@ -22,6 +23,12 @@ from schema.where import Baseline, Where
 Top = Annotated[int, note("How many rows at most; the others are summed up in one.")]
 IdKind = Annotated[str | None, note("The kind of identifier that names the users; user ids unless given.")]
 Users = Annotated[list[str], note("The users, at most 10,000.")]
+OnlyTags = Annotated[list[str] | None, note("Only these tags; all of the entity unless given.")]
+NotTags = Annotated[list[str] | None, note("Not these tags, such as those that an audience is asked by.")]
+MinSize = Annotated[
+    int, note("So many of the audience have it, or would at the rate of the others, to be significant.")
+]
+InOrder = Annotated[DifferentiatorOrder, note("What comes first behind what is significant.")]
 CategoryKey = Annotated[str | None, note("The key of a category: only tags in it or below it.")]
 
 
@@ -195,17 +202,26 @@ class Audience(Node):
         """See the description."""
         return await breakdowns.breakdown(info.context, root, by, top, baseline)
 
-    @answer(list[Differentiator] | None, "What sets the audience apart. Comes with a later version.")
+    @answer(
+        "list[Differentiator] | None",
+        "What sets the audience apart from a baseline: values that more or fewer have, numbers that are higher or"
+        " lower; significant ones first. The audience is compared with the baseline's members outside of it.",
+    )
     @staticmethod
-    def differentiators(
+    async def differentiators(
         root: strawberry.Parent[answers.Question],
         info: Info,
-        top: Top = 10,
+        top: Annotated[int, note("How many at most.")] = 10,
         baseline: Baseline = None,
         category: CategoryKey = None,
-    ) -> NoReturn:
+        tags: OnlyTags = None,
+        exclude_tags: NotTags = None,
+        min_size: MinSize = MIN_SIZE,
+        order: InOrder = DifferentiatorOrder.SCORE,
+    ) -> list[differences.Differentiator]:
         """See the description."""
-        later(info.context.viewer, "differentiators", "count")
+        choice = differences.Choice(tags, category, exclude_tags, min_size, order)
+        return await differences.differentiators(info.context, root, top, baseline, choice)
 
     @answer(NumberSummary | None, "Statistics of a NUMBER or DATE tag over those of the audience who have it.")
     @staticmethod
@@ -253,6 +269,32 @@ class Audience(Node):
     def is_type_of(cls, value: object, _: object) -> bool:
         """Whether a node is an audience."""
         return isinstance(value, answers.Question)
+
+
+@strawberry.type(
+    description=(
+        "A value of a tag, or the numbers of one, and how an audience differs in it from a baseline. What compares is"
+        " null where the baseline has nobody outside of the audience, and of fewer than 30 numbers."
+    )
+)
+class Differentiator:
+    """Of a `differences.Differentiator`."""
+
+    tag: Tag = shown("The tag.")
+    value: str | None = shown("The value; null of a FLAG, and of NUMBER and DATE, of which `numbers` tells.")
+    size: BigInt | None = shown("How many of the audience have it, or have a number.")
+    share: float | None = shown("Their share of the audience.")
+    baseline_size: BigInt | None = shown("How many of the baseline have it.")
+    baseline_share: float | None = shown("The share of the baseline who have it.")
+    outside_share: float | None = shown("The share of the baseline's members outside of the audience who have it.")
+    tgi: float | None = shown("The share as a percentage of the baseline's; null where the baseline has nobody.")
+    difference: Difference | None = shown("The share less that of those outside (Newcombe); null of numbers.")
+    z_score: float | None = shown("How far the shares, or the means, are apart, in standard errors.")
+    p_value: float | None = shown("How likely so much or more is by chance; exact where few are to be expected.")
+    adjusted_p_value: float | None = shown("The same, corrected for how much was asked at once (Benjamini, Hochberg).")
+    significant: bool = shown("Whether that is 0.05 or less, and there are enough of them (`minSize`).")
+    numbers: NumberDifference | None = shown("NUMBER, DATE: how the numbers differ, which is what is tested.")
+    audience: Audience | None = shown("Those of the audience who have it.")
 
 
 @strawberry.type(

@@ -8,13 +8,14 @@ import strawberry
 from bitmap_store.expression import Quantifier
 from bitmap_store.values import DatePrecision, JobState, Sensitivity, TagKind, TagOrigin, TagState
 from resolvers.answers import RowKind
+from resolvers.differences import Order as DifferentiatorOrder
 
 E = TypeVar("E", bound=type[Enum])
 
 
-def described(kind: E, description: str, **values: str) -> E:
+def described(kind: E, description: str, *, name: str | None = None, **values: str) -> E:
     """Declares an enum in GraphQL; every value has to be described."""
-    declared: E = strawberry.enum(kind, description=description)
+    declared: E = strawberry.enum(kind, name=name, description=description)
     definition: Any = getattr(declared, "__strawberry_definition__")  # noqa: B009 (strawberry does not declare it)
     for value in definition.values:
         value.description = values.pop(value.name)
@@ -85,6 +86,14 @@ described(
     UNKNOWN="No value of one tag or more.",
 )
 described(
+    DifferentiatorOrder,
+    "What comes first among differentiators, behind whether they are significant.",
+    name="DifferentiatorOrder",
+    SCORE="The farthest apart, in standard errors.",
+    TGI="The highest index.",
+    DIFFERENCE="The largest difference of shares.",
+)
+described(
     Quantifier,
     "How many of the related have to be in the audience.",
     ANY="At least one.",
@@ -94,6 +103,7 @@ described(
 
 __all__ = [
     "DatePrecision",
+    "DifferentiatorOrder",
     "JobState",
     "Language",
     "Quantifier",

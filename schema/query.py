@@ -7,7 +7,7 @@ import strawberry
 
 from bitmap_store import values as plain
 from bitmap_store.errors import TagroarError
-from resolvers import answers, audiences, catalog, jobs, nodes, profiles, saved
+from resolvers import answers, audiences, catalog, comparisons, jobs, nodes, profiles, saved
 from resolvers.asked import Asked
 from resolvers.catalog import TagFilter as Wanted
 from resolvers.later import later
@@ -30,6 +30,7 @@ ForPurpose = Annotated[
     object | None,
     argument(Purpose | None, "Only those who agreed, as of now whatever asOf says. Comes with a later version."),
 ]
+Compared = Annotated[list[Asked], argument(list[AudienceWhere], "The audiences, from one to 8.")]
 
 
 @strawberry.type(description="Reads. A request sees one version of the data and one moment.")
@@ -143,18 +144,18 @@ class Query:
         """See the description."""
         return await audiences.memberships(info.context, users, in_, id_kind, entity, as_of, purpose)
 
-    @answer(Comparison | None, "Audiences beside each other. Comes with a later version.")
+    @answer(Comparison | None, "Audiences beside each other: what they have in common, and what sets each apart.")
     @staticmethod
-    def compare(
+    async def compare(
         info: Info,
-        audiences: Wheres,
+        audiences: Compared,
         entity: Entity = "user",
         purpose: ForPurpose = None,
         as_of: AsOf = None,
         top: Annotated[int, note("How many differentiators of each.")] = 10,
-    ) -> NoReturn:
+    ) -> comparisons.Comparison:
         """See the description."""
-        later(info.context.viewer, "comparisons", "count")
+        return await comparisons.compare(info.context, audiences, entity, as_of, top, purpose)
 
     @answer(Job | None, "A job; null where there is none.")
     @staticmethod

@@ -22,6 +22,7 @@ READS = {
     "tags_of",
     "profiles",
     "summarise",
+    "sums",
     "resolve",
     "names",
 }

@@ -41,7 +41,7 @@ from bitmap_store.sqlite.names import Names
 from bitmap_store.sqlite.profiles import Facts, facts_of, profile_of
 from bitmap_store.sqlite.settings import StoreSettings
 from bitmap_store.sqlite.soundness import opened
-from bitmap_store.sqlite.summaries import summary_of
+from bitmap_store.sqlite.summaries import summary_of, sums_of
 from bitmap_store.sqlite.tokens import TokenInfo
 from bitmap_store.sqlite.upkeep import Upkeep
 from bitmap_store.sqlite.user_tags import QUICK_USERS, Asked, UserTags
@@ -49,7 +49,7 @@ from bitmap_store.sqlite.views import View
 from bitmap_store.sqlite.work import Workers
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.stopping import Lanes, Stop
-from bitmap_store.store import Page, ProfileFacts, Summary
+from bitmap_store.store import Page, ProfileFacts, Summary, Sums
 from bitmap_store.tables import JobRow
 from bitmap_store.values import (
     NEVER,
@@ -312,6 +312,17 @@ class SqliteStore(Defining):
         return await asyncio.to_thread(
             lambda: summary_of(numbers_of(self._memberships, tag.id, plan.reading, users), quantiles, bins)
         )
+
+    async def sums(self, plan: Plan, tags: Sequence[Tag]) -> list[Sums]:
+        """See `BitmapStore.sums`."""
+        if not tags:
+            return []
+
+        def added(stop: Stop) -> list[Sums]:
+            users = Evaluation(self._memberships, stop).users(plan)
+            return [sums_of(numbers_of(self._memberships, tag.id, plan.reading, users), stop) for tag in tags]
+
+        return await self._lanes.run(added, long=True)
 
     def _alive(self, tag: Tag, reading: Reading, users: BitMap) -> Rows:
         rows = self._memberships.rows(tag.id, reading.version, users)
