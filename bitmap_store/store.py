@@ -52,6 +52,14 @@ class Sums:
     sum: int
     squares: int
 
+    def __add__(self, other: "Sums") -> "Sums":
+        """Of two groups without common members, together."""
+        return Sums(self.count + other.count, self.sum + other.sum, self.squares + other.squares)
+
+    def __sub__(self, part: "Sums") -> "Sums":
+        """Of a group without a part of it."""
+        return Sums(self.count - part.count, self.sum - part.sum, self.squares - part.squares)
+
 
 @dataclass(frozen=True, slots=True)
 class ProfileFacts:

@@ -46,11 +46,8 @@ class Group:
 
     def __sub__(self, part: "Group") -> "Group":
         """The group without a part of it."""
-        sums = (
-            Sums(all_.count - some.count, all_.sum - some.sum, all_.squares - some.squares)
-            for all_, some in zip(self.sums, part.sums, strict=True)
-        )
-        return Group(self.size - part.size, self.counts - part.counts, tuple(sums))
+        sums = tuple(all_ - some for all_, some in zip(self.sums, part.sums, strict=True))
+        return Group(self.size - part.size, self.counts - part.counts, sums)
 
     def had(self, place: int) -> int:
         """How many have the value, or the number, at a place among the plans of the features."""

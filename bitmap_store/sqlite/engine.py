@@ -29,7 +29,7 @@ from bitmap_store.expression import Expression, Match
 from bitmap_store.plan import Plan, Reading, Universe, tags_of
 from bitmap_store.rows import Rows
 from bitmap_store.sqlite import cache, definitions, tokens
-from bitmap_store.sqlite.breakdowns import Breakdown, numbers_of
+from bitmap_store.sqlite.breakdowns import Breakdown, numbers_of, sums_in
 from bitmap_store.sqlite.commits import Commits
 from bitmap_store.sqlite.database import async_engine, read_connection
 from bitmap_store.sqlite.defining import Defining
@@ -41,7 +41,7 @@ from bitmap_store.sqlite.names import Names
 from bitmap_store.sqlite.profiles import Facts, facts_of, profile_of
 from bitmap_store.sqlite.settings import StoreSettings
 from bitmap_store.sqlite.soundness import opened
-from bitmap_store.sqlite.summaries import summary_of, sums_of
+from bitmap_store.sqlite.summaries import summary_of
 from bitmap_store.sqlite.tokens import TokenInfo
 from bitmap_store.sqlite.upkeep import Upkeep
 from bitmap_store.sqlite.user_tags import QUICK_USERS, Asked, UserTags
@@ -320,7 +320,7 @@ class SqliteStore(Defining):
 
         def added(stop: Stop) -> list[Sums]:
             users = Evaluation(self._memberships, stop).users(plan)
-            return [sums_of(numbers_of(self._memberships, tag.id, plan.reading, users), stop) for tag in tags]
+            return [sums_in(self._memberships, tag.id, plan.reading, users, stop) for tag in tags]
 
         return await self._lanes.run(added, long=True)
 
