@@ -44,18 +44,19 @@ def best(question: Expression, bitmaps: Mapping[Match, BitMap]) -> Count:
 
 def count(question: Expression, bitmaps: Mapping[Match, BitMap]) -> int:
     """How many users a question has, without any thought of speed."""
-    return len(_members(question, bitmaps))
+    return len(members(question, bitmaps))
 
 
-def _members(node: Expression, bitmaps: Mapping[Match, BitMap]) -> BitMap:
+def members(node: Expression, bitmaps: Mapping[Match, BitMap]) -> BitMap:
+    """The users of a question; not to be changed, as they may be those of a leaf."""
     match node:
         case Match():
             return bitmaps[node]
         case Or(of):
-            return BitMap.union(*(_members(child, bitmaps) for child in of))
+            return BitMap.union(*(members(child, bitmaps) for child in of))
         case And(of):
-            found = BitMap.intersection(*(_members(child, bitmaps) for child in of if not isinstance(child, Not)))
-            return found.difference(*(_members(child.of, bitmaps) for child in of if isinstance(child, Not)))
+            found = BitMap.intersection(*(members(child, bitmaps) for child in of if not isinstance(child, Not)))
+            return found.difference(*(members(child.of, bitmaps) for child in of if isinstance(child, Not)))
     raise TypeError(f"{type(node).__name__} is not asked here")
 
 

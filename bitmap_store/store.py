@@ -44,6 +44,24 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
+class Sums:
+    """Of a NUMBER or DATE tag over an audience, in its integer units and exact: how many have one, the sum of them,
+    and the sum of their squares."""
+
+    count: int
+    sum: int
+    squares: int
+
+    def __add__(self, other: "Sums") -> "Sums":
+        """Of two groups without common members, together."""
+        return Sums(self.count + other.count, self.sum + other.sum, self.squares + other.squares)
+
+    def __sub__(self, part: "Sums") -> "Sums":
+        """Of a group without a part of it."""
+        return Sums(self.count - part.count, self.sum - part.sum, self.squares - part.squares)
+
+
+@dataclass(frozen=True, slots=True)
 class ProfileFacts:
     """What is known of a user besides tags, at a reading."""
 
@@ -94,6 +112,9 @@ class BitmapStore(Protocol):
 
     async def summarise(self, plan: Plan, tag: Tag, quantiles: Sequence[float] = (), bins: int = 0) -> Summary:
         """Statistics of a NUMBER or DATE tag over the plan's users who have it."""
+
+    async def sums(self, plan: Plan, tags: Sequence[Tag]) -> list[Sums]:
+        """What means and variances follow from, of each of these NUMBER or DATE tags. Sorts nothing."""
 
     def stream(self, plan: Plan) -> AsyncIterator[NDArray[np.uint32]]:
         """All users, ascending, block by block; consistent however long it takes to read."""

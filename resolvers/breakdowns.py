@@ -13,13 +13,14 @@ from typing import TypeVar
 
 from bitmap_store.costs import PLAN
 from bitmap_store.errors import Invalid, TooLarge
-from bitmap_store.expression import And, Everyone, Expression, Match, Not, Or
+from bitmap_store.expression import Expression, Match, Not
 from bitmap_store.plan import AllOf, Plan
 from resolvers.answers import Portrait, Question, Row, RowKind
 from resolvers.asked import Asked
 from resolvers.audiences import ratio
 from resolvers.catalog import tags_chosen
 from resolvers.cells import By, Cell, Dimension, dimension
+from resolvers.combining import conjunction, narrowed, union
 from resolvers.context import Context, bounded
 
 DIMENSIONS_MAX = 3
@@ -39,7 +40,7 @@ async def breakdown(
         raise Invalid(f"a breakdown is by one to {DIMENSIONS_MAX} tags", argument="by")
     top = bounded(top, context.limits.rows_max, "top")
     context.add(PLAN)  # where the request is at its end already, nothing is looked up
-    against = _baseline(context, question, baseline)
+    against = baseline_of(context, question, baseline)
     dimensions = [await dimension(context, question, each, f"by.{i}") for i, each in enumerate(by)]
     [rows] = await _tables(context, question, against, [dimensions], top)
     return rows
@@ -57,12 +58,12 @@ async def portrait(
     context.viewer.require("count")
     top = bounded(top, context.limits.rows_max, "top")
     context.add(PLAN)  # where the request is at its end already, nothing is looked up
-    against = _baseline(context, question, baseline)
+    against = baseline_of(context, question, baseline)
     tags = tags_chosen(context, question.entity, keys, category).tags
     if len(tags) > context.limits.portrait_tags_max:
         raise TooLarge(f"a portrait shows at most {context.limits.portrait_tags_max} tags", argument="tags")
     dimensions = [
-        await dimension(context, question, By(tag.key), f"tags.{i}") async for i, tag in _in_turns(enumerate(tags))
+        await dimension(context, question, By(tag.key), f"tags.{i}") async for i, tag in in_turns(enumerate(tags))
     ]
     tables = await _tables(context, question, against, [[each] for each in dimensions], top)
     known = await context.store.breakdown(question.plan, [each.known for each in dimensions])
@@ -72,7 +73,8 @@ async def portrait(
     ]
 
 
-def _baseline(context: Context, question: Question, baseline: Asked | None) -> Plan:
+def baseline_of(context: Context, question: Question, baseline: Asked | None) -> Plan:
+    """What an audience is compared with: everyone of its entity unless something is asked for."""
     reading = question.plan.reading
     if baseline is None:
         return context.store.plan_everyone(reading)
@@ -119,7 +121,7 @@ async def _counted(
     everyone = context.store.plan_everyone(question.plan.reading)
     parts = [
         _parts(question, dimensions, [table[i] for i in rows], everyone)
-        async for dimensions, table, rows in _in_turns(zip(tables, cells, shown, strict=True))
+        async for dimensions, table, rows in in_turns(zip(tables, cells, shown, strict=True))
     ]
     plans = [part.plan for table in parts for part in table]
     without = [each.plan for table in parts for each in table[-RESTS:]]
@@ -135,11 +137,11 @@ async def _counted(
             for part, count, base in zip(table, counts, bases, strict=True)
             if count or part.kind is not RowKind.OTHER
         ]
-        async for table, counts, bases in _in_turns(zip(parts, inside, outside, strict=True))
+        async for table, counts, bases in in_turns(zip(parts, inside, outside, strict=True))
     ]
 
 
-async def _in_turns(items: Iterable[T]) -> AsyncIterator[T]:
+async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:
     """The items, and after each a turn for others: all values of all tags keep the event loop for tens of ms."""
     for item in items:
         yield item
@@ -181,13 +183,13 @@ def _parts(
         _part(question, RowKind.VALUE, tuple(c.label for c in cell), [c.expression for c in cell], _all_of(cell))
         for cell in shown
     ]
-    rest = [Not(_union([_conjunction([c.expression for c in cell]) for cell in shown]))] if shown else []
+    rest = [Not(union([conjunction([c.expression for c in cell]) for cell in shown]))] if shown else []
     others = Plan(reading, AllOf((known_node,), tuple(_all_of(cell).node for cell in shown)))
     unknown = Plan(reading, AllOf((everyone.node,), (known_node,)))
     return [
         *values,
         _part(question, RowKind.OTHER, blank, [*known, *rest], others),
-        _part(question, RowKind.UNKNOWN, blank, [Not(_conjunction(known))], unknown),
+        _part(question, RowKind.UNKNOWN, blank, [Not(conjunction(known))], unknown),
     ]
 
 
@@ -198,25 +200,13 @@ def _part(
     cell: Sequence[Expression],
     plan: Plan,
 ) -> _Part:
-    inside = Plan(plan.reading, AllOf((question.plan.node, plan.node)))
-    expression = _conjunction([question.expression, *cell])
-    return _Part(kind, values, plan, Question(expression, question.entity, inside, question.as_of))
+    return _Part(kind, values, plan, narrowed(question, cell, plan))
 
 
 def _all_of(cell: Sequence[Cell]) -> Plan:
     if len(cell) == 1:
         return cell[0].plan
     return Plan(cell[0].plan.reading, AllOf(tuple(each.plan.node for each in cell)))
-
-
-def _conjunction(of: Sequence[Expression]) -> Expression:
-    flat = [part for each in of for part in (each.of if isinstance(each, And) else (each,))]
-    narrowing = tuple(part for part in flat if part != Everyone())
-    return And(narrowing) if len(narrowing) > 1 else narrowing[0]
-
-
-def _union(of: Sequence[Expression]) -> Expression:
-    return of[0] if len(of) == 1 else Or(tuple(of))
 
 
 def _split(counts: Sequence[int], like: Sequence[Sequence[object]]) -> list[Sequence[int]]:

@@ -10,7 +10,7 @@ from typing import Any, cast
 from bitmap_store import Store, View
 from bitmap_store.errors import TagroarError
 from bitmap_store.plan import Plan, Reading
-from bitmap_store.store import ProfileFacts, Summary
+from bitmap_store.store import ProfileFacts, Summary, Sums
 from bitmap_store.values import Membership, Tag
 
 TIMELESS = frozenset(
@@ -75,6 +75,12 @@ class Watched:
         self._plans.add(plan)
         self._tags.add(tag.id)
         return await self._store.summarise(plan, tag, quantiles, bins)
+
+    async def sums(self, plan: Plan, tags: Sequence[Tag]) -> list[Sums]:
+        """What means and variances follow from."""
+        self._plans.add(plan)
+        self._tags.update(tag.id for tag in tags)
+        return await self._store.sums(plan, tags)
 
     async def tags_of(
         self, reading: Reading, users: Sequence[int], tags: Sequence[Tag], *, ended: bool = False

@@ -5,7 +5,7 @@ that ask; nothing here knows of tags or audiences.
 """
 
 from dataclasses import dataclass
-from math import erfc, exp, inf, nan, sqrt
+from math import erfc, exp, inf, lgamma, nan, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -16,6 +16,9 @@ CONFIDENCE = 0.95
 """Of intervals, unless another is asked for."""
 DISCOVERY_RATE = 0.05
 """The expected part of findings that are chance, at most."""
+EXACT_BELOW = 1_000
+"""Of shares of groups of which fewer are to be expected somewhere, chance is worked out exactly: far from 0 a normal
+score is too sure of them, and many values are asked about at once."""
 _NORMAL = NormalDist()
 
 
@@ -51,6 +54,59 @@ def z_scores(inside: ArrayLike, whole: ArrayLike, outside: ArrayLike, rest: Arra
 def p_values(z: ArrayLike) -> Floats:
     """How likely a score at least as far from 0 is by chance, for scores that are normal: two-sided."""
     return np.array([erfc(abs(each) / sqrt(2)) for each in np.ravel(np.asarray(z, float))])
+
+
+def share_p_values(inside: ArrayLike, whole: int, outside: ArrayLike, rest: int) -> Floats:
+    """How likely shares of two groups without common members are at least as far apart by chance, two-sided.
+
+    inside of `whole` and outside of `rest` have what is asked about; arrays of counts. Twice the smaller tail of the
+    hypergeometric distribution where fewer than `EXACT_BELOW` are to be expected in a cell of the table (Fisher 1935;
+    doubled as in Agresti 2013, 3.5.3), else that of a normal score. 1 where a group is empty.
+    """
+    inside, outside = np.asarray(inside, float), np.asarray(outside, float)
+    found = p_values(z_scores(inside, whole, outside, rest))
+    have, everyone = inside + outside, whole + rest
+    if not everyone:
+        return found
+    expected = np.minimum(have, everyone - have) * (min(whole, rest) / everyone)
+    few = np.flatnonzero(expected < EXACT_BELOW)
+    found[few] = _doubled_tails(inside[few], have[few], whole, everyone)
+    return found
+
+
+def _doubled_tails(inside: Floats, have: Floats, drawn: int, everyone: int) -> Floats:
+    """Of each count among those drawn of everyone of whom some have something, twice the smaller tail, at most 1."""
+    absent = everyone - have
+    logs = (
+        _log_choose(have, inside)
+        + _log_choose(absent, drawn - inside)
+        - (lgamma(everyone + 1) - lgamma(drawn + 1) - lgamma(everyone - drawn + 1))
+    )
+    here = np.exp(logs)
+    above = inside >= have * (drawn / everyone)
+    step = np.where(above, 1.0, -1.0)
+    # Away from the middle each probability is its neighbor's times a ratio that only shrinks.
+    tail, term, at = here.copy(), here.copy(), inside.copy()
+    left = np.arange(inside.size)
+    while left.size:
+        k, up, total, lacking = at[left], above[left], have[left], absent[left]
+        ratio = np.where(
+            up,
+            (total - k) * (drawn - k) / ((k + 1) * (lacking - drawn + k + 1)),
+            k * (lacking - drawn + k) / ((total - k + 1) * (drawn - k + 1)),
+        )
+        term[left] *= ratio
+        tail[left] += term[left]
+        at[left] += step[left]
+        left = left[term[left] > tail[left] * 1e-17]
+    smaller = np.minimum(tail, 1 - tail + here)
+    doubled: Floats = np.clip(2 * smaller, 0.0, 1.0)
+    return doubled
+
+
+def _log_choose(of: Floats, some: Floats) -> Floats:
+    pairs = zip(of.tolist(), some.tolist(), strict=True)
+    return np.array([lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1) for n, k in pairs])
 
 
 def adjusted(p: ArrayLike) -> Floats:

@@ -12,79 +12,47 @@ from resolvers import (
     audiences,
     breakdowns,
     catalog,
-    flips,
+    differences,
     goals,
-    numbers,
     partitions,
     parts,
     profiles,
-    reasons,
     saved,
     sentences,
     splits,
 )
 from resolvers.association import Rule
 from resolvers.cells import By
+from resolvers.differences import MIN_SIZE
 from resolvers.later import later
-from schema.enums import Language, RowKind
+from schema.enums import DifferentiatorOrder, Language, RowKind
+from schema.facts import CategoryKey, Facts
+from schema.figures import Figures
 from schema.inputs import BreakdownBy, SplitPart
-from schema.insight import Differentiator, Edit, Explanation, NumberSummary, ReachStep
-from schema.membership import AttributeValue, Flip, Identifier, In, Reason, TagOnProfile
+from schema.insight import Difference, Edit, NumberDifference, NumberSummary
+from schema.membership import In
 from schema.node import Node, PageInfo
 from schema.parting import PartitionInput
 from schema.scalars import BigInt
 from schema.shapes import Info, answer, argument, note, shown
 from schema.tag import After, First, Most, Tag
-from schema.where import Baseline, Where
+from schema.where import Baseline
 
 Top = Annotated[int, note("How many rows at most; the others are summed up in one.")]
-IdKind = Annotated[str | None, note("The kind of identifier that names the users; user ids unless given.")]
-Users = Annotated[list[str], note("The users, at most 10,000.")]
-CategoryKey = Annotated[str | None, note("The key of a category: only tags in it or below it.")]
+OnlyTags = Annotated[list[str] | None, note("Only these tags; all of the entity unless given.")]
+NotTags = Annotated[list[str] | None, note("Not these tags, such as those that an audience is asked by.")]
+MinSize = Annotated[
+    int, note("So many of the audience have it, or would at the rate of the others, to be significant.")
+]
+InOrder = Annotated[DifferentiatorOrder, note("What comes first behind what is significant.")]
 
 
 # ---------------------------------------------------------------- profiles
 
 
 @strawberry.type(description="A user, now or at a moment of the past; then the id names the moment too.")
-class Profile(Node):
-    """Of an `answers.Profile`."""
-
-    entity: str = shown("The entity kind.")
-    user_id: str = shown("The outside name.")
-
-    @answer(list[Identifier], "The other outside names.")
-    @staticmethod
-    async def identifiers(root: strawberry.Parent[answers.Profile], info: Info) -> list[plain.Identifier]:
-        """See the description."""
-        return await profiles.identifiers(info.context, root)
-
-    @answer(list[AttributeValue], "Stored facts that are not asked by.")
-    @staticmethod
-    async def attributes(
-        root: strawberry.Parent[answers.Profile],
-        info: Info,
-        keys: Annotated[list[str] | None, note("Only these, in this order, as far as they are there.")] = None,
-    ) -> list[tuple[str, object]]:
-        """See the description."""
-        return await profiles.attributes(info.context, root, keys)
-
-    @answer(list[TagOnProfile], "What the user has of each tag; a tag they have nothing of is left out.")
-    @staticmethod
-    async def tags(
-        root: strawberry.Parent[answers.Profile],
-        info: Info,
-        keys: Annotated[list[str] | None, note("Only these tags, in this order.")] = None,
-        category: CategoryKey = None,
-    ) -> tuple[answers.TagOnProfile, ...]:
-        """See the description."""
-        return await profiles.tags(info.context, root, keys, category)
-
-    @answer(list[TagOnProfile], "What the user had until it ended: `expiresAt` says when. Counts in no audience.")
-    @staticmethod
-    async def expired_tags(root: strawberry.Parent[answers.Profile], info: Info) -> tuple[answers.TagOnProfile, ...]:
-        """See the description."""
-        return await profiles.expired_tags(info.context, root)
+class Profile(Facts):
+    """Of an `answers.Profile`; what names no audience is in `facts.py`."""
 
     @answer("list[SavedAudience]", "The saved audiences the user is in, by key.")
     @staticmethod
@@ -93,35 +61,6 @@ class Profile(Node):
     ) -> list[plain.SavedAudience]:
         """See the description."""
         return await profiles.saved_audiences(info.context, root, first)
-
-    @answer(bool | None, "Whether the user is in an audience.")
-    @staticmethod
-    async def is_in(root: strawberry.Parent[answers.Profile], info: Info, where: Where) -> bool:
-        """See the description."""
-        return await profiles.is_in(info.context, root, where)
-
-    @answer(
-        list[Reason] | None,
-        "Why the user is in an audience, or is not: the tree in preorder, what holds at each node, and its evidence.",
-    )
-    @staticmethod
-    async def why(root: strawberry.Parent[answers.Profile], info: Info, where: Where) -> list[reasons.Reason]:
-        """See the description."""
-        return await reasons.why(info.context, root, where)
-
-    @answer(
-        list[Flip] | None,
-        "The nearest changes that would put the user into an audience, or out of it: the fewest first.",
-    )
-    @staticmethod
-    async def nearest(
-        root: strawberry.Parent[answers.Profile],
-        info: Info,
-        where: Where,
-        top: Annotated[int, note("How many ways at most, from 1 to 50.")] = 5,
-    ) -> list[flips.Flip]:
-        """See the description."""
-        return await flips.nearest(info.context, root, where, top)
 
     @classmethod
     def is_type_of(cls, value: object, _: object) -> bool:
@@ -155,35 +94,8 @@ class MemberConnection:
 
 
 @strawberry.type(description="A set of users, described by an expression. Its id holds the question itself.")
-class Audience(Node):
-    """Of an `answers.Question`."""
-
-    entity: str = shown("The entity kind.")
-    text: str = shown("The expression in canonical form; it parses back to the same.")
-    data_version: BigInt = shown("The version of the data that this answer is of.")
-    at: datetime = shown("The moment that this answer is of: expiry and windows are counted from it.")
-
-    @answer(
-        str,
-        "The expression in words, with the names of the catalog: for reading. Different expressions have different"
-        " sentences; what is parsed back is `text`.",
-    )
-    @staticmethod
-    def sentence(root: strawberry.Parent[answers.Question], info: Info, language: In = Language.EN) -> str:
-        """See the description."""
-        return sentences.sentence(info.context, root, language)
-
-    @answer(BigInt | None, "How many users are in; exact. null where it is withheld.")
-    @staticmethod
-    async def size(root: strawberry.Parent[answers.Question], info: Info) -> int:
-        """See the description."""
-        return await audiences.size(info.context, root)
-
-    @answer(float | None, "The share of the entity that is in, within 0..1; 0 where the entity has nobody.")
-    @staticmethod
-    async def share(root: strawberry.Parent[answers.Question], info: Info) -> float:
-        """See the description."""
-        return await audiences.share(info.context, root)
+class Audience(Figures):
+    """Of an `answers.Question`; what names no other audience is in `figures.py`."""
 
     @answer(MemberConnection, "Who is in. Pages that follow a cursor are of the version of its first page.")
     @staticmethod
@@ -192,14 +104,6 @@ class Audience(Node):
     ) -> answers.Members:
         """See the description."""
         return await audiences.members(info.context, root, first, after)
-
-    @answer(list[bool] | None, "For each of these users whether they are in; an unknown user is not.")
-    @staticmethod
-    async def contains(
-        root: strawberry.Parent[answers.Question], info: Info, users: Users, id_kind: IdKind = None
-    ) -> list[bool]:
-        """See the description."""
-        return await audiences.contains(info.context, root, users, id_kind)
 
     @answer("list[TagPortrait] | None", "The audience by the values of each of its tags.")
     @staticmethod
@@ -230,31 +134,26 @@ class Audience(Node):
         """See the description."""
         return await breakdowns.breakdown(info.context, root, by, top, baseline)
 
-    @answer(list[Differentiator] | None, "What sets the audience apart. Comes with a later version.")
+    @answer(
+        "list[Differentiator] | None",
+        "What sets the audience apart from a baseline: values that more or fewer have, numbers that are higher or"
+        " lower; significant ones first. The audience is compared with the baseline's members outside of it.",
+    )
     @staticmethod
-    def differentiators(
+    async def differentiators(
         root: strawberry.Parent[answers.Question],
         info: Info,
-        top: Top = 10,
+        top: Annotated[int, note("How many at most.")] = 10,
         baseline: Baseline = None,
         category: CategoryKey = None,
-    ) -> NoReturn:
+        tags: OnlyTags = None,
+        exclude_tags: NotTags = None,
+        min_size: MinSize = MIN_SIZE,
+        order: InOrder = DifferentiatorOrder.SCORE,
+    ) -> list[differences.Differentiator]:
         """See the description."""
-        later(info.context.viewer, "differentiators", "count")
-
-    @answer(NumberSummary | None, "Statistics of a NUMBER or DATE tag over those of the audience who have it.")
-    @staticmethod
-    async def numbers(
-        root: strawberry.Parent[answers.Question], info: Info, tag: Annotated[str, note("The key of the tag.")]
-    ) -> answers.Numbers:
-        """See the description."""
-        return await numbers.numbers(info.context, root, tag)
-
-    @answer(Explanation, "The size at every node of the question.")
-    @staticmethod
-    async def explain(root: strawberry.Parent[answers.Question], info: Info) -> answers.Explanation:
-        """See the description."""
-        return await audiences.explain(info.context, root)
+        choice = differences.Choice(tags, category, exclude_tags, min_size, order)
+        return await differences.differentiators(info.context, root, top, baseline, choice)
 
     @answer(
         "list[Suggestion] | None",
@@ -271,12 +170,6 @@ class Audience(Node):
     ) -> list[goals.Suggestion]:
         """See the description."""
         return await goals.goal_seek(info.context, root, size, top)
-
-    @answer(list[ReachStep] | None, "Whom a message can reach. Comes with a later version.")
-    @staticmethod
-    def reach(root: strawberry.Parent[answers.Question], info: Info) -> NoReturn:
-        """See the description."""
-        later(info.context.viewer, "reach steps", "count")
 
     @answer(
         "list[Split] | None",
@@ -351,6 +244,32 @@ class Audience(Node):
     def is_type_of(cls, value: object, _: object) -> bool:
         """Whether a node is an audience."""
         return isinstance(value, answers.Question)
+
+
+@strawberry.type(
+    description=(
+        "A value of a tag, or the numbers of one, and how an audience differs in it from a baseline. What compares is"
+        " null where the baseline has nobody outside of the audience, and of fewer than 30 numbers."
+    )
+)
+class Differentiator:
+    """Of a `differences.Differentiator`."""
+
+    tag: Tag = shown("The tag.")
+    value: str | None = shown("The value; null of a FLAG, and of NUMBER and DATE, of which `numbers` tells.")
+    size: BigInt | None = shown("How many of the audience have it, or have a number.")
+    share: float | None = shown("Their share of the audience.")
+    baseline_size: BigInt | None = shown("How many of the baseline have it.")
+    baseline_share: float | None = shown("The share of the baseline who have it.")
+    outside_share: float | None = shown("The share of the baseline's members outside of the audience who have it.")
+    tgi: float | None = shown("The share as a percentage of the baseline's; null where the baseline has nobody.")
+    difference: Difference | None = shown("The share less that of those outside (Newcombe); null of numbers.")
+    z_score: float | None = shown("How far the shares, or the means, are apart, in standard errors.")
+    p_value: float | None = shown("How likely so much or more is by chance; exact where few are to be expected.")
+    adjusted_p_value: float | None = shown("The same, corrected for how much was asked at once (Benjamini, Hochberg).")
+    significant: bool = shown("Whether that is 0.05 or less, and there are enough of them (`minSize`).")
+    numbers: NumberDifference | None = shown("NUMBER, DATE: how the numbers differ, which is what is tested.")
+    audience: Audience | None = shown("Those of the audience who have it.")
 
 
 @strawberry.type(

@@ -10,15 +10,16 @@ from bitmap_store.values import DatePrecision, JobState, Sensitivity, TagKind, T
 from resolvers.analysis import FindingKind
 from resolvers.answers import RowKind
 from resolvers.changes import ChangeKind
+from resolvers.differences import Order as DifferentiatorOrder
 from resolvers.goals import EditKind
 from resolvers.wording import Language
 
 E = TypeVar("E", bound=type[Enum])
 
 
-def described(kind: E, description: str, **values: str) -> E:
+def described(kind: E, description: str, *, name: str | None = None, **values: str) -> E:
     """Declares an enum in GraphQL; every value has to be described."""
-    declared: E = strawberry.enum(kind, description=description)
+    declared: E = strawberry.enum(kind, name=name, description=description)
     definition: Any = getattr(declared, "__strawberry_definition__")  # noqa: B009 (strawberry does not declare it)
     for value in definition.values:
         value.description = values.pop(value.name)
@@ -109,6 +110,14 @@ described(
     COUNT="How many of several clauses have to hold: all, any, or so many.",
 )
 described(
+    DifferentiatorOrder,
+    "What comes first among differentiators, behind whether they are significant.",
+    name="DifferentiatorOrder",
+    SCORE="The farthest apart, in standard errors.",
+    TGI="The highest index.",
+    DIFFERENCE="The largest difference of shares.",
+)
+described(
     Quantifier,
     "How many of the related have to be in the audience.",
     ANY="At least one.",
@@ -119,6 +128,7 @@ described(
 __all__ = [
     "ChangeKind",
     "DatePrecision",
+    "DifferentiatorOrder",
     "EditKind",
     "FindingKind",
     "JobState",

@@ -5,12 +5,11 @@ from typing import Annotated
 
 import strawberry
 
-from resolvers import analysis, answers, audiences, numbers
+from resolvers import analysis, answers, audiences, differences, numbers
 from schema.enums import EditKind, FindingKind, Language
 from schema.membership import In
 from schema.scalars import BigInt
 from schema.shapes import Info, answer, note, shown
-from schema.tag import Tag
 
 
 @strawberry.type(description="A bar of a histogram.")
@@ -129,18 +128,43 @@ class Edit:
     after: str | None = shown("The clause as it is then; null where it is dropped.")
 
 
-@strawberry.type(description="A value that sets an audience apart. Comes with a later version.")
-class Differentiator:
-    """Comes with a later version."""
+@strawberry.type(description="How much more an audience has than those it is compared with.")
+class Difference:
+    """Of a `differences.Difference`."""
 
-    tag: Tag = shown("The tag.")
-    value: str | None = shown("The value.")
-    size: BigInt | None = shown("How many of the audience have it.")
-    share: float | None = shown("Their share of the audience.")
-    baseline_share: float | None = shown("The share of the baseline who have it.")
-    tgi: float | None = shown("The share as a percentage of the baseline's.")
-    z_score: float | None = shown("How far apart the shares are, in standard errors.")
-    significant: bool = shown("Whether it is more than chance, after a false-discovery-rate correction.")
+    value: float = shown("How much more; less where it is below 0.")
+    low: float = shown("Where its 95 % confidence interval begins.")
+    high: float = shown("Where it ends.")
+
+
+@strawberry.type(description="The medians of an audience and of those it is compared with.")
+class MedianDifference:
+    """Of a `differences.Medians`."""
+
+    median: float | None = shown("The median of the audience; null of nobody.")
+    outside_median: float | None = shown("The median of those outside of it; null of nobody.")
+    difference: float | None = shown("How much higher that of the audience is.")
+
+
+@strawberry.type(
+    description=(
+        "The numbers of an audience beside those of the members of the baseline outside of it; of a DATE tag days or"
+        " seconds since 1970."
+    )
+)
+class NumberDifference:
+    """Of a `differences.NumberDifference`."""
+
+    mean: float | None = shown("The mean of the audience; null of nobody.")
+    outside_mean: float | None = shown("The mean of those outside of it; null of nobody.")
+    difference: Difference | None = shown("The difference of the means (Welch); null with fewer than two numbers.")
+    effect_size: float | None = shown("The difference in standard deviations within the groups (Cohen's d).")
+
+    @answer(MedianDifference | None, "The medians, which take longer.")
+    @staticmethod
+    async def medians(root: strawberry.Parent[differences.NumberDifference], info: Info) -> differences.Medians:
+        """See the description."""
+        return await differences.medians(info.context, root)
 
 
 @strawberry.type(description="A step from an audience to those whom a message can reach. Comes with a later version.")

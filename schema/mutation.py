@@ -8,10 +8,11 @@ from bitmap_store import TagChange, TagDefinition
 from bitmap_store import values as plain
 from resolvers import answers, definitions, experiments, jobs, writes
 from resolvers.later import later
-from schema.audience import IdKind, Profile, SavedAudience, Snapshot
+from schema.audience import Profile, SavedAudience, Snapshot
 from schema.defining import DefineTagInput, SaveAudienceInput, UpdateTagInput
 from schema.enums import TagState
 from schema.experiment import DefineExperimentInput, Experiment
+from schema.figures import IdKind
 from schema.inputs import EventInput, IdentifierInput, ProfileInput, TagAssignment, TagRemoval
 from schema.job import Job
 from schema.node import Node

@@ -7,7 +7,7 @@ import strawberry
 
 from bitmap_store import values as plain
 from bitmap_store.errors import TagroarError
-from resolvers import answers, audiences, catalog, effects, experiments, jobs, nodes, profiles, saved
+from resolvers import answers, audiences, catalog, comparisons, effects, experiments, jobs, nodes, profiles, saved
 from resolvers.asked import Asked
 from resolvers.catalog import TagFilter as Wanted
 from resolvers.effects import DetectableEffect as Detectable
@@ -17,10 +17,11 @@ from resolvers.effects import SampleSize as Size
 from resolvers.later import later
 from resolvers.trials import ALPHA, POWER
 from resolvers.viewers import Viewer as Asking
-from schema.audience import Audience, IdKind, Profile, SavedAudience, SavedAudienceConnection, Users
+from schema.audience import Audience, Profile, SavedAudience, SavedAudienceConnection
 from schema.comparison import CatalogHealth, Comparison
 from schema.effects import DetectableEffect, Effects, SampleSize
 from schema.experiment import Experiment, ExperimentConnection
+from schema.figures import IdKind, Users
 from schema.inputs import ProfileBy, Purpose, TagFilter
 from schema.job import Job, JobConnection
 from schema.node import Node
@@ -39,6 +40,7 @@ ForPurpose = Annotated[
     object | None,
     argument(Purpose | None, "Only those who agreed, as of now whatever asOf says. Comes with a later version."),
 ]
+Compared = Annotated[list[Asked], argument(list[AudienceWhere], "The audiences, from one to 8.")]
 
 Alpha = Annotated[float, note("How likely a difference is found where there is none.")]
 Power = Annotated[float, note("How likely the difference is found.")]
@@ -155,18 +157,18 @@ class Query:
         """See the description."""
         return await audiences.memberships(info.context, users, in_, id_kind, entity, as_of, purpose)
 
-    @answer(Comparison | None, "Audiences beside each other. Comes with a later version.")
+    @answer(Comparison | None, "Audiences beside each other: what they have in common, and what sets each apart.")
     @staticmethod
-    def compare(
+    async def compare(
         info: Info,
-        audiences: Wheres,
+        audiences: Compared,
         entity: Entity = "user",
         purpose: ForPurpose = None,
         as_of: AsOf = None,
         top: Annotated[int, note("How many differentiators of each.")] = 10,
-    ) -> NoReturn:
+    ) -> comparisons.Comparison:
         """See the description."""
-        later(info.context.viewer, "comparisons", "count")
+        return await comparisons.compare(info.context, audiences, entity, as_of, top, purpose)
 
     @answer(
         Effects | None,

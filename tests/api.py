@@ -23,6 +23,7 @@ READS = {
     "present",
     "profiles",
     "summarise",
+    "sums",
     "resolve",
     "names",
 }

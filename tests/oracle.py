@@ -30,7 +30,7 @@ from bitmap_store.expression import (
     nfc,
 )
 from bitmap_store.language import parse
-from bitmap_store.store import Summary
+from bitmap_store.store import Summary, Sums
 from bitmap_store.values import (
     VALUED_KINDS,
     Assign,
@@ -357,6 +357,16 @@ class Sight:
             quantiles=tuple(units[max(ceil(q * count), 1) - 1] for q in quantiles),
             bins=tuple(histogram),
         )
+
+    def sums(self, asked: Expression, tag: str, entity: str = "user", as_of: datetime | None = None) -> Sums:
+        """How many numbers or dates an audience has, their sum and that of their squares, in units."""
+        reading, kind = self.reading(entity, as_of), self.catalog.tag(tag)
+        units = [
+            _units(kind, row)
+            for user in self._meaning.members(asked, reading)
+            for row in reading.facts.rows_of(kind, user, reading.moment).values()
+        ]
+        return Sums(len(units), sum(units), sum(each**2 for each in units))
 
 
 def _units(tag: Tag, row: Row) -> int:

@@ -131,6 +131,7 @@ def test_summaries(worlds: Worlds, text: str, tag: str, bins: int) -> None:
     question, quantiles = worlds.ask(text), (0, 0.1, 0.25, 0.5, 0.99, 1)
     expected = worlds.oracle.view().summary(question, tag, quantiles, bins)
     assert worlds.store.view().summary(question, tag, quantiles, bins) == expected
+    assert worlds.store.view().sums(question, tag) == worlds.oracle.view().sums(question, tag)
 
 
 @given(text=QUESTIONS)

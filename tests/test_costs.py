@@ -77,6 +77,8 @@ def test_who_asks_is_told(api: Api) -> None:
         ('{ audience(where: {text: "vip and city and likes and 1 of (vip, city)"}) { size } }', "count"),
         ('{ audience(where: {text: "vip or city"}) { explain { nodes { size sizeWithout } } } }', None),
         ('{ audience(where: {text: "vip"}) { numbers(tag: "spend") { sum } } }', "summarise"),
+        ('{ audience(where: {text: "vip"}) { differentiators { size } } }', "breakdown"),
+        ('{ compare(audiences: [{text: "vip"}, {text: "city"}]) { sizes } }', "count"),
     ],
 )
 def test_what_costs_too_much_is_refused_before_it_is_done(api: Api, query: str, verb: str | None) -> None:

@@ -148,7 +148,6 @@ FIELDS: list[tuple[str, dict[str, Any]]] = [
     ('numbers(tag: "spend") { histogram(bins: 0) { size } }', {"code": "INVALID", "argument": "bins"}),
     ('members(after: "WyJtZW1iZXJzIl0") { totalCount }', {"code": "INVALID", "argument": "after"}),
     # later
-    ("differentiators { tgi }", {"code": "UNAVAILABLE"}),
     ("lookalike(size: 3) { auc }", {"code": "UNAVAILABLE"}),
     ("reach { name }", {"code": "UNAVAILABLE"}),
 ]
@@ -165,7 +164,6 @@ LATER = [
     '{ audience(where: {text: "vip"}, purpose: {key: "marketing"}) { size } }',
     '{ audiences(where: [{text: "vip"}], purpose: {key: "marketing"}) { size } }',
     '{ memberships(users: ["u1"], in: [{text: "vip"}], purpose: {key: "marketing"}) }',
-    '{ compare(audiences: [{text: "vip"}]) { sizes } }',
     "{ catalogHealth { score } }",
     '{ savedAudience(key: "best") { snapshots { totalCount } } }',
     'mutation { defineRelation(key: "r", from: "user", to: "user") }',

@@ -29,6 +29,36 @@ def test_the_square_of_z_is_chi_squared(one: tuple[int, int], other: tuple[int, 
     assert np.sign(z) == np.sign(inside / whole - outside / rest) or abs(z) < 1e-9
 
 
+@given(COUNTS, COUNTS)
+def test_few_are_compared_exactly(one: tuple[int, int], other: tuple[int, int]) -> None:
+    (inside, whole), (outside, rest) = one, other
+    [p] = ours.share_p_values([inside], whole, [outside], rest)
+    have = inside + outside
+    drawn = stats.hypergeom(whole + rest, have, whole)
+    if stats.contingency.expected_freq([[inside, whole - inside], [outside, rest - outside]]).min() < ours.EXACT_BELOW:
+        tails = 2 * min(drawn.cdf(inside), drawn.sf(inside - 1))
+        assert p == pytest.approx(min(tails, 1), rel=1e-6, abs=1e-300)
+    else:
+        assert p == ours.p_values(ours.z_scores([inside], whole, [outside], rest))[0]
+
+
+@pytest.mark.parametrize(
+    "counts", [(30, 40, 300, 9_999_960), (0, 100_000, 90, 9_900_000), (900, 10**6, 5000, 9 * 10**6)]
+)
+def test_few_of_many_are_compared_as_scipy_does(counts: tuple[int, int, int, int]) -> None:
+    inside, whole, outside, rest = counts
+    side = "greater" if inside / whole > outside / rest else "less"
+    table = [[inside, whole - inside], [outside, rest - outside]]
+    expected = min(2 * stats.fisher_exact(table, alternative=side).pvalue, 1)
+    assert ours.share_p_values([inside], whole, [outside], rest)[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_of_an_empty_group_all_is_chance() -> None:
+    assert ours.share_p_values([0, 0], 0, [5, 0], 10).tolist() == [1, 1]
+    assert ours.share_p_values([5], 10, [0], 0).tolist() == [1]
+    assert ours.share_p_values([0], 0, [0], 0).tolist() == [1]
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=50))
 def test_adjusted_is_what_scipy_calls_false_discovery_control(p: list[float]) -> None:
     assert ours.adjusted(p) == pytest.approx(stats.false_discovery_control(p), abs=1e-12)

@@ -11,6 +11,7 @@ import pytest
 
 from bitmap_store.definitions import TagChange
 from bitmap_store.errors import Invalid, NotFound, TagroarError, TooLarge
+from bitmap_store.store import Sums
 from bitmap_store.values import (
     Assign,
     Event,
@@ -371,6 +372,8 @@ def test_summaries_are_exact(world: World) -> None:
     assert summary.bins == (1, 2, 2)
     none = world.view().summary("vip", "spend", quantiles=(0.5,), bins=3)
     assert (none.count, none.sum, none.min, none.quantiles) == (0, 0, None, (None,))
+    assert world.view().sums("everyone", "spend") == Sums(5, 1051, 350**2 + 1 + 2 * 700**2)
+    assert world.view().sums("vip", "spend") == Sums(0, 0, 0)
 
 
 def test_big_sums_do_not_overflow(world: World) -> None:
@@ -383,6 +386,8 @@ def test_big_sums_do_not_overflow(world: World) -> None:
     assert (summary.min, summary.max) == (-units, units)
     assert summary.quantiles == (-units, units - 2, units, units)
     assert summary.bins == (1, 21)
+    squares = 20 * units**2 + (units - 2) ** 2 + units**2
+    assert world.view().sums("everyone", "spend") == Sums(22, summary.sum, squares)
 
 
 def test_summaries_leave_out_what_has_ended(world: World) -> None:
@@ -393,6 +398,8 @@ def test_summaries_leave_out_what_has_ended(world: World) -> None:
     world.clock.tick(hours=1)
     assert world.view().summary("everyone", "spend").sum == 200
     assert world.view().summary("everyone", "spend", as_of=MONDAY).sum == 300
+    assert world.view().sums("everyone", "spend") == Sums(1, 200, 200**2)
+    assert world.view().sums("everyone", "spend", as_of=MONDAY) == Sums(2, 300, 100**2 + 200**2)
 
 
 def test_dates_can_be_summarised(world: World) -> None:

@@ -24,7 +24,7 @@ from bitmap_store.sqlite.engine import SqliteStore
 from bitmap_store.sqlite.name_blocks import checksum_of
 from bitmap_store.sqlite.settings import StoreSettings
 from bitmap_store.sqlite.views import View
-from bitmap_store.store import Summary
+from bitmap_store.store import Summary, Sums
 from bitmap_store.values import (
     Batch,
     EntityKind,
@@ -102,6 +102,7 @@ class Answers(Protocol):
         entity: str = "user",
         as_of: datetime | None = None,
     ) -> Summary: ...
+    def sums(self, question: Question, tag: str, entity: str = "user", as_of: datetime | None = None) -> Sums: ...
 
 
 class World(Protocol):
@@ -157,6 +158,9 @@ class OracleAnswers:
 
     def summary(self, question: Question, *rest: Any, **more: Any) -> Summary:
         return self._sight.summary(asked(question), *rest, **more)
+
+    def sums(self, question: Question, tag: str, entity: str = "user", as_of: datetime | None = None) -> Sums:
+        return self._sight.sums(asked(question), tag, entity, as_of)
 
 
 class OracleWorld:
@@ -291,6 +295,10 @@ class StoreAnswers:
     ) -> Summary:
         plan = self.plan(question, entity, as_of)
         return self._world.run(self._store.summarise(plan, self.catalog.tag(tag), quantiles, bins))
+
+    def sums(self, question: Question, tag: str, entity: str = "user", as_of: datetime | None = None) -> Sums:
+        plan = self.plan(question, entity, as_of)
+        return self._world.run(self._store.sums(plan, [self.catalog.tag(tag)]))[0]
 
 
 class StoreWorld:

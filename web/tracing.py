@@ -26,7 +26,18 @@ except ImportError:
 else:
     IS_INSTALLED = True
 
-READS = ("count", "breakdown", "page", "contains", "summarise", "tags_of", "profiles", "export", "export_roaring")
+READS = (
+    "count",
+    "breakdown",
+    "page",
+    "contains",
+    "summarise",
+    "sums",
+    "tags_of",
+    "profiles",
+    "export",
+    "export_roaring",
+)
 WRITES = (
     "apply", "define_entity", "define_category", "define_tag", "update_tag", "delete_tag", "save_audience",
     "delete_audience",

@@ -31,6 +31,9 @@ from bitmap_store.rows import (
     rows_of,
     spread,
 )
+from bitmap_store.sqlite.summaries import sums_of
+from bitmap_store.stopping import Stop
+from bitmap_store.store import Sums
 from bitmap_store.values import NEVER
 
 SHARD_BITS = 20
@@ -151,12 +154,13 @@ def fragments_and_sets(rows: Rows) -> Iterator[tuple[Fragment, BitMap]]:
 class ValueBase(ABC):
     """The members of one value over all shards; a Table, whatever its columns come from."""
 
-    __slots__ = ("_constants", "_said", "ends_first", "value")
+    __slots__ = ("_constants", "_said", "_sums", "ends_first", "value")
 
     def __init__(self, value: int, ends_first: int) -> None:
         self.value = value
         self.ends_first = ends_first
         self._constants: Mapping[str, Any] | None = None
+        self._sums: Sums | None = None
         self._said: tuple[Any, ...] | None = None  # what every row says after its user; empty if it is not one thing
 
     @property
@@ -212,6 +216,12 @@ class ValueBase(ABC):
     def alive(self, moment: int) -> BitMap:
         """The members whose membership has not ended at `moment`; must not be changed. Not for EVENT."""
         return self.users if moment < self.ends_first else self.users - self.ended(moment)
+
+    def sums(self, stop: Stop) -> Sums:
+        """The sums of all numbers there are, ended or not; worked out once."""
+        if self._sums is None:
+            self._sums = sums_of(self.column("units"), stop)
+        return self._sums
 
     def next_end(self, moment: int) -> int:
         """The first expiry after `moment`."""

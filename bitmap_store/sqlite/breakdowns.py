@@ -18,12 +18,14 @@ from bitmap_store.containers import widened
 from bitmap_store.evaluate import Evaluation
 from bitmap_store.plan import ANY_SPAN, Plan, Reading, Tagged
 from bitmap_store.rows import Column
-from bitmap_store.sqlite.base import TagBase, places_of
+from bitmap_store.sqlite.base import TagBase, ValueBase, places_of
 from bitmap_store.sqlite.layers import Layer, covered, rows_in
 from bitmap_store.sqlite.memberships import Memberships
 from bitmap_store.sqlite.sections import Unusable
+from bitmap_store.sqlite.summaries import sums_of
 from bitmap_store.sqlite.user_rows import UserRows
 from bitmap_store.stopping import Stop
+from bitmap_store.store import Sums
 
 THREADS = 2
 FEW = 32
@@ -190,3 +192,28 @@ def numbers_of(memberships: Memberships, tag: int, reading: Reading, users: BitM
         elif inside:
             found.append(value.part("units", places_of(value.users, ids_of(inside))))
     return np.concatenate(found) if found else np.zeros(0, np.int64)
+
+
+def sums_in(memberships: Memberships, tag: int, reading: Reading, users: BitMap, stop: Stop) -> Sums:
+    """The sums of the numbers of those of the users who have one. Of most of a base they are those of all of it, which
+    are known, less those of the others."""
+    [(base, layers)] = memberships.over_bases([tag], reading.version)
+    parts, left = rows_in(layers, users)
+    found = Sums(0, 0, 0)
+    for part in parts:
+        found += sums_of(part["units"][part["expires"] > reading.moment], stop)
+    for value in base.values.values():
+        inside = value.alive(reading.moment) & left
+        if 2 * len(inside) > value.length:
+            found += value.sums(stop)
+            found -= _gathered(value, value.users - inside, stop)
+        else:
+            found += _gathered(value, inside, stop)
+    return found
+
+
+def _gathered(value: ValueBase, users: BitMap, stop: Stop) -> Sums:
+    """The sums of the numbers of users who all have one."""
+    if not users:
+        return Sums(0, 0, 0)
+    return sums_of(value.part("units", places_of(value.users, ids_of(users))), stop)

@@ -29,7 +29,7 @@ from bitmap_store.expression import Expression, Match
 from bitmap_store.plan import Plan, Reading, Universe, tags_of
 from bitmap_store.rows import Rows
 from bitmap_store.sqlite import cache, definitions, tokens
-from bitmap_store.sqlite.breakdowns import Breakdown, numbers_of
+from bitmap_store.sqlite.breakdowns import Breakdown, numbers_of, sums_in
 from bitmap_store.sqlite.commits import Commits
 from bitmap_store.sqlite.database import async_engine, read_connection
 from bitmap_store.sqlite.defining import Defining
@@ -49,7 +49,7 @@ from bitmap_store.sqlite.views import View
 from bitmap_store.sqlite.work import Workers
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.stopping import Lanes, Stop
-from bitmap_store.store import Page, ProfileFacts, Summary
+from bitmap_store.store import Page, ProfileFacts, Summary, Sums
 from bitmap_store.tables import JobRow
 from bitmap_store.values import (
     NEVER,
@@ -312,6 +312,17 @@ class SqliteStore(Defining):
         return await asyncio.to_thread(
             lambda: summary_of(numbers_of(self._memberships, tag.id, plan.reading, users), quantiles, bins)
         )
+
+    async def sums(self, plan: Plan, tags: Sequence[Tag]) -> list[Sums]:
+        """See `BitmapStore.sums`."""
+        if not tags:
+            return []
+
+        def added(stop: Stop) -> list[Sums]:
+            users = Evaluation(self._memberships, stop).users(plan)
+            return [sums_in(self._memberships, tag.id, plan.reading, users, stop) for tag in tags]
+
+        return await self._lanes.run(added, long=True)
 
     def _alive(self, tag: Tag, reading: Reading, users: BitMap) -> Rows:
         rows = self._memberships.rows(tag.id, reading.version, users)
