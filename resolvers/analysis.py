@@ -4,6 +4,7 @@ Each is told of now, by exact sizes: a part of a set that has the size of the se
 data is told as holding always, by its form (`forms.py`).
 """
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -75,7 +76,7 @@ async def findings(context: Context, explanation: Explanation) -> list[Finding]:
     context.viewer.require("count")
     question = explanation.nodes[0].question
     found = list(nodes(context, question))
-    forms = _forms(context, [plan for _, _, plan in found])
+    forms = await asyncio.to_thread(_forms, context, [plan for _, _, plan in found])
     parts = [
         _Part(path, node, plan, told.size, forms[plan])
         for (path, node, plan), told in zip(found, explanation.nodes, strict=True)
@@ -236,13 +237,21 @@ async def _redundant(context: Context, question: Question, parts: Sequence[_Part
             rests.append((each, bind(context, question, rest, question.plan.reading)))
     sizes = await _counted(context, [plan for _, plan in rests])
     whole = parts[0]
-    found: list[Finding] = []
+    same: list[tuple[_Part, Plan]] = []
     for (each, plan), size in zip(rests, sizes, strict=True):
-        if size == whole.size and not _is_below(each.path, [other.path for other in found]):
-            forms = ways([whole.plan, plan], context.view.catalog)
-            always = forms is not None and bool(np.array_equal(forms[0], forms[1]))
-            found.append(Finding(FindingKind.REDUNDANT, always, each.path, render(each.node), each.size))
-    return found
+        if size == whole.size and not _is_below(each.path, [other.path for other, _ in same]):
+            same.append((each, plan))
+    forms = await asyncio.to_thread(ways, [whole.plan, *(plan for _, plan in same)], context.view.catalog)
+    return [
+        Finding(
+            FindingKind.REDUNDANT,
+            forms is not None and bool(np.array_equal(forms[0], forms[i])),
+            each.path,
+            render(each.node),
+            each.size,
+        )
+        for i, (each, _) in enumerate(same, 1)
+    ]
 
 
 # ---------------------------------------------------------------- audiences that are there
@@ -277,7 +286,7 @@ async def _known(context: Context, question: Question, parts: Sequence[_Part]) -
             else None
         )
         if kind is FindingKind.EQUAL or (kind is not None and part is whole):
-            always = _is_always(kind, ways([part.plan, plan], context.view.catalog))
+            always = _is_always(kind, await asyncio.to_thread(ways, [part.plan, plan], context.view.catalog))
             text = render(part.node)
             found.append(Finding(kind, always, part.path, text, part.size, saved=saved.key, saved_size=size))
     told: list[Finding] = []

@@ -32,7 +32,7 @@ from bitmap_store.plan import (
 from bitmap_store.values import SINGLE_KINDS
 from resolvers.changes import Had, fulfills
 
-WAYS_MAX = 1 << 16
+WAYS_MAX = 1 << 14
 """Ways that are looked at; of more nothing is said."""
 PATTERNS_MAX = 1 << 12
 HAPPENED_MAX = 10

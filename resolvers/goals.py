@@ -26,13 +26,14 @@ from bitmap_store.expression import (
     with_children,
 )
 from bitmap_store.plan import Plan
+from bitmap_store.store import Summary
 from bitmap_store.text import canonical, render
 from bitmap_store.values import VALUED_KINDS, Tag, TagKind, date_of_units, moment_of, unscaled
 from resolvers.answers import Question
 from resolvers.asked import names_users
 from resolvers.audiences import bind, without
 from resolvers.context import Context, bounded
-from resolvers.numbers import NUMBER_KINDS
+from resolvers.numbers import NUMBER_KINDS, numbers_of
 
 SUGGESTIONS_MAX = 50
 EDITS_MAX = 500
@@ -45,6 +46,8 @@ CLOSER = 8
 """Into so many pieces a range of bounds is cut at each step."""
 NEAR = 0.01
 """Within so much of the goal one edit is enough."""
+WORK_MAX = 20_000
+"""Leaves of all edits without a bound that are tried; a tenth of them of bounds, which are tried again and again."""
 PAIRED = 4
 """Edits that are tried together with a bound."""
 
@@ -109,18 +112,21 @@ async def goal_seek(context: Context, question: Question, goal: int, top: int) -
     whole = await seek.size(question.expression)
     if whole == goal:
         return []
-    single = list(_edits(context, question.expression))[:EDITS_MAX]
+    leaves = sum(1 for _, node in walk(question.expression) if not children(node))
+    edits_most, scales_most = min(EDITS_MAX, WORK_MAX // leaves), WORK_MAX // 10 // leaves
+    single = list(_edits(context, question.expression))[:edits_most]
     counted = await seek.sizes(single)
     found = list(counted)
-    found += await seek.tuned(await _scales(context, question, question.expression, ()))
+    scales = await _scales(context, question, question.expression, ())
+    found += await seek.tuned(scales[:scales_most])
     if min((abs(size - goal) for _, size in found), default=goal + 1) > NEAR * goal:
         ranked = sorted(counted, key=lambda each: abs(each[1] - goal))
-        scales: list[_Scale] = []
+        scales = []
         for tried, _ in ranked[:PAIRED]:
             scales += await _scales(context, question, tried.expression, tried.edits)
-        found += await seek.tuned(scales)
+        found += await seek.tuned(scales[:scales_most])
         twice = [again for tried, _ in ranked[:PAIRED] for again in _edits(context, tried.expression, tried.edits)]
-        found += await seek.sizes(twice[:EDITS_MAX])
+        found += await seek.sizes(twice[:edits_most])
     return seek.best(found, whole, top)
 
 
@@ -307,10 +313,14 @@ async def _scales(
     """The bounds of all clauses that were not edited before."""
     known = {edit.path for edit in before}
     found: list[_Scale] = []
+    ranges: dict[int, Summary] = {}
     for path, node in _open(expression):
         if isinstance(node, Match) and path not in known:
             tag = context.view.catalog.tag(node.key)
-            for kind, low, high, make in await _bounds(context, question, node, tag):
+            if tag.kind in NUMBER_KINDS and tag.id not in ranges:
+                everyone = context.store.plan_everyone(question.plan.reading)
+                ranges[tag.id] = (await numbers_of(context, everyone, tag)).summary
+            for kind, low, high, make in _bounds(question, node, tag, ranges.get(tag.id)):
 
                 def at(
                     place: int,
@@ -330,12 +340,10 @@ async def _scales(
 _Bound = tuple[EditKind, int, int, Callable[[int], Match]]
 
 
-async def _bounds(context: Context, question: Question, match: Match, tag: Tag) -> list[_Bound]:
+def _bounds(question: Question, match: Match, tag: Tag, summary: Summary | None) -> list[_Bound]:
+    """summary: of a number or a date, over everyone."""
     found: list[_Bound] = []
-    if tag.kind in NUMBER_KINDS and not tag.is_rule:
-        everyone = context.store.plan_everyone(question.plan.reading)
-        context.spend([everyone])
-        summary = await context.store.summarise(everyone, tag)
+    if summary is not None:
         if summary.min is not None and summary.max is not None:
             low, high = summary.min - 1, summary.max + 1
             if match.operator not in (None, Operator.EQ):
