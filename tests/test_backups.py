@@ -273,7 +273,7 @@ def damaged(backup: Path) -> Iterator[str]:
     (backup / MANIFEST).write_text((backup / MANIFEST).read_text().replace('"form": 1', '"form": 2'))
     yield "newer version"
     anew().close()
-    (backup / MANIFEST).write_text((backup / MANIFEST).read_text().replace("0006", "9999"))
+    (backup / MANIFEST).write_text((backup / MANIFEST).read_text().replace(newest_revision(), "9999"))
     yield "newer version"
     anew().close()
     (backup / MANIFEST).write_text((backup / MANIFEST).read_text().replace(f'"{FILE}"', '"../sqlite"'))
