@@ -13,12 +13,24 @@ from schema.served import SCHEMA
 LASTING: dict[str, set[str]] = {
     "Query": {
         *("audience", "audiences", "memberships", "profile", "profiles", "node", "tag", "tags", "categories"),
-        *("entities", "savedAudience", "savedAudiences"),
+        *("entities", "savedAudience", "savedAudiences", "compare"),
     },
     "Node": {"id"},
     "Audience": {
         *("id", "entity", "text", "size", "share", "dataVersion", "contains", "portrait", "breakdown", "numbers"),
+        "differentiators",
     },
+    "Comparison": {
+        *("audiences", "sizes", "unionSize", "overlaps", "jaccard", "containment", "regions", "differentiators"),
+    },
+    "Region": {"inAudiences", "size", "audience"},
+    "Differentiator": {
+        *("tag", "value", "size", "share", "baselineSize", "baselineShare", "outsideShare", "tgi", "difference"),
+        *("zScore", "pValue", "adjustedPValue", "significant", "numbers", "audience"),
+    },
+    "Difference": {"value", "low", "high"},
+    "NumberDifference": {"mean", "outsideMean", "difference", "effectSize", "medians"},
+    "MedianDifference": {"median", "outsideMedian", "difference"},
     "BreakdownRow": {"kind", "values", "size", "share", "baselineShare", "tgi", "audience"},
     "TagPortrait": {"tag", "known", "exclusive", "rows", "numbers"},
     "NumberSummary": {"count", "sum", "mean", "min", "max", "median", "quantiles", "histogram"},

@@ -58,6 +58,10 @@ LASTS = [
     '{ profile(by: {userId: "u1"}) { tags { tag { key } values memberships { since } } savedAudiences { key } } }',
     '{ memberships(users: ["u1", "u2"], in: [{text: "vip"}, {text: "city"}]) }',
     "{ tags { edges { node { key size } } } }",
+    """{ audience(where: {text: "rich"}) { differentiators(tags: ["city", "churn", "spend"]) {
+        size zScore numbers { mean medians { outsideMedian } } audience { text } } } }""",
+    """{ compare(audiences: [{text: "vip"}, {text: "churn"}]) { sizes jaccard regions { size audience { size } }
+        differentiators(tags: ["vip", "spend"]) { tag { key } size baselineSize numbers { outsideMean } } } }""",
 ]
 """Answers that only a write or an end of a membership changes."""
 
