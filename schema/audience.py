@@ -6,9 +6,10 @@ from typing import Annotated, NoReturn
 import strawberry
 
 from bitmap_store import values as plain
-from resolvers import answers, audiences, breakdowns, catalog, numbers, profiles, saved
+from resolvers import answers, audiences, breakdowns, catalog, lookalikes, numbers, personas, profiles, saved
 from resolvers.cells import By
 from resolvers.later import later
+from schema.alike import LookalikeReason, TypicalValue
 from schema.enums import Language, RowKind
 from schema.inputs import BreakdownBy, SplitPart
 from schema.insight import Differentiator, Explanation, NumberSummary, ReachStep
@@ -238,16 +239,26 @@ class Audience(Node):
         """See the description."""
         later(info.context.viewer, "splits", "count")
 
-    @answer("Lookalike | None", "The users most like these. Comes with a later version.")
+    @answer("Lookalike | None", "The users most like these, who are the seeds and are not in it themselves.")
     @staticmethod
     def lookalike(
         root: strawberry.Parent[answers.Question],
         info: Info,
         size: Annotated[int, argument(BigInt, "How many are wanted.")],
         exclude_tags: Annotated[list[str] | None, note("Tags that may not count.")] = None,
-    ) -> NoReturn:
+    ) -> lookalikes.Lookalike:
         """See the description."""
-        later(info.context.viewer, "look-alikes", "count")
+        return lookalikes.lookalike(info.context, root, size, exclude_tags)
+
+    @answer("Persona | None", "What a typical member is like.")
+    @staticmethod
+    async def persona(
+        root: strawberry.Parent[answers.Question],
+        info: Info,
+        top: Annotated[int, note("How many values at most, those that tell most.")] = 10,
+    ) -> personas.Persona:
+        """See the description."""
+        return await personas.persona(info.context, root, top)
 
     @classmethod
     def is_type_of(cls, value: object, _: object) -> bool:
@@ -289,22 +300,109 @@ class Split:
     audience: Audience = shown("Its users.")
 
 
-@strawberry.type(description="Why users are like an audience. Comes with a later version.")
-class LookalikeReason:
-    """Comes with a later version."""
+@strawberry.type(description="How like the seeds a user is.")
+class LookalikeScore:
+    """Of a `lookalikes.Score`."""
 
-    tag: Tag = shown("The tag.")
-    value: str | None = shown("The value.")
-    weight: float = shown("How much it counts.")
+    profile: Profile = shown("The user.")
+    score: float = shown(
+        "How many times likelier what the user has is among the seeds than among all others, as a natural logarithm:"
+        " the base and the weights of the reasons. 0 is as likely among both."
+    )
+    reasons: list[LookalikeReason] = shown("Those that the user has, the heaviest first.")
 
 
-@strawberry.type(description="The users most like an audience. Comes with a later version.")
+@strawberry.type(description="The users most like an audience, the seeds.")
 class Lookalike:
-    """Comes with a later version."""
+    """Of a `lookalikes.Lookalike`."""
 
-    audience: Audience = shown("The users.")
-    reasons: list[LookalikeReason] = shown("What made them alike.")
-    auc: float | None = shown("How well the reasons tell the audience from others, on users held back.")
+    audience: Audience = shown("The users: of equally high scores those known longest, and as an audience `like (…)`.")
+
+    @answer(list[LookalikeReason], "What makes them alike, at most 100 values; what tells most comes first.")
+    @staticmethod
+    async def reasons(
+        root: strawberry.Parent[lookalikes.Lookalike],
+        info: Info,
+        first: Annotated[int, note("How many at most.")] = 100,
+    ) -> tuple[lookalikes.Reason, ...]:
+        """See the description."""
+        return await lookalikes.reasons(info.context, root, first)
+
+    @answer(float | None, "The score of a user who has none of these values.")
+    @staticmethod
+    async def base(root: strawberry.Parent[lookalikes.Lookalike], info: Info) -> float:
+        """See the description."""
+        return await lookalikes.base(info.context, root)
+
+    @answer(
+        float | None,
+        "How often a seed scores above somebody else (AUC; ties as half), on a fifth of all users held back; 0.5 is"
+        " chance.",
+    )
+    @staticmethod
+    async def auc(root: strawberry.Parent[lookalikes.Lookalike], info: Info) -> float | None:
+        """See the description."""
+        return await lookalikes.area(info.context, root)
+
+    @answer(
+        list[str], "What there is to know before it is used: values that say who is a seed, seeds that tell nothing."
+    )
+    @staticmethod
+    async def notes(root: strawberry.Parent[lookalikes.Lookalike], info: Info) -> list[str]:
+        """See the description."""
+        return await lookalikes.notes(info.context, root)
+
+    @answer(list[LookalikeScore] | None, "Those of them with the highest scores, the highest first.")
+    @staticmethod
+    async def best(
+        root: strawberry.Parent[lookalikes.Lookalike],
+        info: Info,
+        first: Annotated[int, note("How many, at most 1,000.")] = 10,
+    ) -> list[lookalikes.Score]:
+        """See the description."""
+        return await lookalikes.best(info.context, root, first)
+
+    @answer(list[LookalikeScore | None] | None, "How like the seeds each of these is, in or not; null if unknown.")
+    @staticmethod
+    async def scores(
+        root: strawberry.Parent[lookalikes.Lookalike],
+        info: Info,
+        users: Annotated[list[str], note("The users, at most 1,000.")],
+        id_kind: IdKind = None,
+    ) -> list[lookalikes.Score | None]:
+        """See the description."""
+        return await lookalikes.scores(info.context, root, users, id_kind)
+
+
+@strawberry.type(description="A member of an audience who comes near to a typical one.")
+class Exemplar:
+    """Of a `personas.Exemplar`."""
+
+    profile: Profile = shown("The user.")
+    values: list[TypicalValue] = shown("Those of the typical values that the user has.")
+
+
+@strawberry.type(description="A typical member of an audience.")
+class Persona:
+    """Of a `personas.Persona`."""
+
+    @answer(list[TypicalValue] | None, "What is typical of the members; what is least so of all others comes first.")
+    @staticmethod
+    def values(root: strawberry.Parent[personas.Persona], info: Info) -> tuple[personas.TypicalValue, ...]:
+        """See the description."""
+        return personas.values(info.context, root)
+
+    @answer(
+        list[Exemplar] | None, "Members with most of these values; of equal ones those with what is usual otherwise."
+    )
+    @staticmethod
+    async def exemplars(
+        root: strawberry.Parent[personas.Persona],
+        info: Info,
+        first: Annotated[int, note("How many, at most 1,000.")] = 3,
+    ) -> list[personas.Exemplar]:
+        """See the description."""
+        return await personas.exemplars(info.context, root, first)
 
 
 # ---------------------------------------------------------------- saved audiences
