@@ -155,6 +155,8 @@ def run_server(config: Settings) -> None:
         "log_config": None,
         "log_level": "warning",
         "access_log": False,
+        "proxy_headers": False,  # nothing here depends on what a proxy says of the client
+        "server_header": False,
         "timeout_graceful_shutdown": SHUTDOWN_SECONDS,
     }
     with TemporaryDirectory(prefix="tagroar-") as measures:  # what the serving processes count, for each other

@@ -72,6 +72,11 @@ class Selection:
         return tuple(tag for tag in self.tags if tag.is_rule)
 
     @cached_property
+    def by_key(self) -> Mapping[str, Tag]:
+        """The tags by their keys."""
+        return {tag.key: tag for tag in self.tags}
+
+    @cached_property
     def places(self) -> Mapping[str, int]:
         """The place of each tag, by its key."""
         return {tag.key: place for place, tag in enumerate(self.tags)}

@@ -6,9 +6,10 @@ A part is a range of keys; a key stands for 2^16 users, which are 1,024 words.
 
 import ctypes
 import struct
+import threading
 from bisect import bisect_left
-from ctypes import c_int32, c_size_t, c_uint8, c_void_p
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,101 +31,128 @@ _HEADER = struct.Struct("<iiQQQB")
 _BITSET_CONTAINER = struct.Struct("<i4xQ")
 
 
-class _Bitset(ctypes.Structure):
-    """bitset_t: words that grow, which these never have to."""
+class _Call(threading.local):
+    """The arguments of `roaring_bitmap_to_bitset`, for each thread its own: a `roaring_bitmap_t` that describes some of
+    the containers of a set, and behind it a `bitset_t`, words that grow, which these never have to."""
 
-    _fields_ = (("words", c_void_p), ("size", c_size_t), ("capacity", c_size_t))
+    LAYOUT = struct.Struct("<iiQQQQQQQ")
+
+    def __init__(self) -> None:
+        self.arguments = ctypes.create_string_buffer(self.LAYOUT.size)
+        self.part = ctypes.addressof(self.arguments)
+        self.bitset = self.part + croaring.STRUCT_BYTES
 
 
-class _Set(ctypes.Structure):
-    """roaring_bitmap_t, for a description of some of the containers of another set."""
+_CALL = _Call()
 
-    _fields_ = (
-        ("size", c_int32),
-        ("allocated", c_int32),
-        ("containers", c_void_p),
-        ("keys", c_void_p),
-        ("types", c_void_p),
-        ("flags", c_uint8),
-    )
+
+class _Layout(NamedTuple):
+    """Where the containers of a set are, and of which types; without the set."""
+
+    size: int
+    """How many are in."""
+    containers: int
+    """How many there are."""
+    addresses: tuple[int, int, int]
+    """Of the containers' pointers, of their keys, of their types."""
+    keys: memoryview
+    types: bytes
+    packed: Words | None
+    """Of a frozen set all packed containers."""
+    stop: int
+
+    @classmethod
+    def of(cls, bitmap: BitMap) -> "_Layout":
+        """Looked up once for a set that is kept as it is."""
+        kept = getattr(bitmap, "kept", None)
+        found: _Layout | None = kept and kept.layout
+        if found is None:
+            found = cls._read(bitmap)
+            if kept is not None:
+                kept.layout = found
+        return found
+
+    @classmethod
+    def _read(cls, bitmap: BitMap) -> "_Layout":
+        header = ctypes.string_at(bitmap.raw_pointer, _HEADER.size)
+        count, _, containers, keys, types, flags = _HEADER.unpack(header)
+        each = memoryview(ctypes.string_at(keys, 2 * count)).cast("H")
+        kinds = ctypes.string_at(types, count)
+        packed = _packed(containers, kinds) if flags & _FROZEN and _BITSET in kinds else None
+        return cls(len(bitmap), count, (containers, keys, types), each, kinds, packed, each[-1] + 1 if count else 0)
+
+
+def measured(bitmap: BitMap) -> tuple[int, int]:
+    """How many are in, and the first key behind the last: of a set that is kept, without a look at its containers."""
+    if getattr(bitmap, "kept", None) is None:
+        size = len(bitmap)
+        return size, (bitmap.max() >> 16) + 1 if size else 0
+    layout = _Layout.of(bitmap)
+    return layout.size, layout.stop
+
+
+def _packed(containers: int, types: bytes) -> Words:
+    """The packed containers of a frozen set, which are one array, in the order of their keys."""
+    (place,) = struct.unpack("<Q", ctypes.string_at(containers + 8 * types.find(_BITSET), 8))
+    _, address = _BITSET_CONTAINER.unpack(ctypes.string_at(place, _BITSET_CONTAINER.size))
+    words = (ctypes.c_uint64 * (types.count(_BITSET) * KEY_WORDS)).from_address(address)
+    return np.frombuffer(memoryview(words), np.uint64)
 
 
 class Containers:
     """The containers of a set, found once, to be read part by part. The set must not change meanwhile."""
 
     __slots__ = (
+        "_addresses",
         "_bitmap",
-        "_bitset",
-        "_frozen",
-        "_keys",
+        "_gapless",
+        "_has_words",
         "_packed",
-        "_part",
-        "_pointers",
         "_types",
+        "is_wide",
+        "keys",
         "size",
         "stop",
     )
 
     def __init__(self, bitmap: BitMap) -> None:
         self._bitmap = bitmap
-        self.size = len(bitmap)
-        self.stop = (bitmap.max() >> 16) + 1 if self.size else 0
-        """The first key behind the last member."""
-        self._packed: Words | None = None
+        self._packed: Words | None
         if not croaring.AVAILABLE:
+            self.size, self.stop = measured(bitmap)
             self._packed = _words_of_ids(ids_of(bitmap), self.stop)
+            self.is_wide = self._gapless = self._has_words = True
             return
-        header = ctypes.string_at(bitmap.raw_pointer, _HEADER.size)
-        size, _, containers, keys, types, flags = _HEADER.unpack(header)
-        self._pointers = containers, keys, types
-        self._keys = memoryview(ctypes.string_at(keys, 2 * size)).cast("H")
-        self._types = ctypes.string_at(types, size)
-        self._part, self._bitset = _Set(), _Bitset()
-        self._frozen = bool(flags & _FROZEN)
-        if self._frozen:
-            self._find_packed(containers)
-
-    def _find_packed(self, containers: int) -> None:
-        """In a frozen set all packed containers are one array, in the order of their keys."""
-        first, count = self._types.find(_BITSET), self._types.count(_BITSET)
-        if count:
-            (place,) = struct.unpack("<Q", ctypes.string_at(containers + 8 * first, 8))
-            _, address = _BITSET_CONTAINER.unpack(ctypes.string_at(place, _BITSET_CONTAINER.size))
-            words = (ctypes.c_uint64 * (count * KEY_WORDS)).from_address(address)
-            self._packed = np.frombuffer(memoryview(words), np.uint64)
-
-    @property
-    def keys(self) -> memoryview:
-        """The keys that have a container, ascending."""
-        return self._keys
-
-    @property
-    def is_wide(self) -> bool:
+        self.size, count, self._addresses, self.keys, self._types, self._packed, self.stop = _Layout.of(bitmap)
+        """keys: those that have a container, ascending; stop: the first key behind the last member."""
+        self._has_words = _BITSET in self._types
+        self._gapless = count == self.stop
+        self.is_wide = self._packed is not None and self._types.count(_BITSET) == count
         """Whether all containers are packed words in one piece."""
-        return self._frozen and self._types.count(_BITSET) == len(self._types)
 
     def view(self, start: int, stop: int) -> Words | None:
         """The words of keys start..stop-1 where they lie, or None; not to be changed."""
-        if self._packed is None:
+        packed = self._packed
+        if packed is None:
             return None
-        if not croaring.AVAILABLE:
-            return self._packed[start * KEY_WORDS : stop * KEY_WORDS] if stop <= self.stop else None
+        if self.is_wide and self._gapless:
+            return packed[start * KEY_WORDS : stop * KEY_WORDS] if stop <= self.stop else None
         low, high = self.part(start, stop)
         count, types = stop - start, self._types
         if high - low != count or types.count(_BITSET, low, high) != count:
             return None
         place = types.count(_BITSET, 0, low) * KEY_WORDS
-        return self._packed[place : place + count * KEY_WORDS]
+        return packed[place : place + count * KEY_WORDS]
 
     def part(self, start: int, stop: int) -> tuple[int, int]:
         """The first container of keys start..stop-1, and the one behind the last."""
-        if not croaring.AVAILABLE:
-            return 0, int(start < self.stop)
-        return bisect_left(self._keys, start), bisect_left(self._keys, stop)
+        if self._gapless:
+            return min(start, self.stop), min(stop, self.stop)
+        return bisect_left(self.keys, start), bisect_left(self.keys, stop)
 
     def can_be_added(self, low: int, high: int) -> bool:
         """Whether `add` may be used for these containers: none of them are words, which would replace what is there."""
-        return croaring.AVAILABLE and self._types.find(_BITSET, low, high) < 0
+        return not self._has_words or (croaring.AVAILABLE and self._types.find(_BITSET, low, high) < 0)
 
     def write(self, low: int, high: int, start: int, stop: int, into: Words) -> None:
         """Makes `into`, keys start..stop-1, the words of these containers."""
@@ -134,22 +162,22 @@ class Containers:
             into[: len(kept)] = kept
             into[len(kept) :] = 0
             return
-        if high - low == stop - start and self._types.count(_BITSET, low, high) == high - low:
+        if self._has_words and high - low == stop - start and self._types.count(_BITSET, low, high) == high - low:
             into[-KEY_WORDS:] = 0  # of the last one CRoaring copies what lies up to its largest member
         else:
             into.fill(0)
-        self.add(low, high, start, stop, into)
+        self.add(low, high, start, stop, into.ctypes.data)
 
-    def add(self, low: int, high: int, start: int, stop: int, into: Words) -> None:
-        """Sets the bits of these containers in `into`; see `can_be_added`."""
-        part, bitset = self._part, self._bitset
-        containers, keys, types = self._pointers
-        part.size = part.allocated = high - low
-        part.containers, part.keys, part.types = containers + 8 * low, keys + 2 * low, types + low
+    def add(self, low: int, high: int, start: int, stop: int, into: int) -> None:
+        """Sets the bits of these containers in the words of keys start..stop-1 at an address; see `can_be_added`."""
+        call, count, words = _CALL, high - low, stop * KEY_WORDS
+        containers, keys, types = self._addresses
         # CRoaring counts words from user 0 on; those before this part are never touched.
-        bitset.words = into.ctypes.data - start * KEY_BYTES
-        bitset.size = bitset.capacity = stop * KEY_WORDS
-        croaring.FREE.roaring_bitmap_to_bitset(ctypes.addressof(part), ctypes.addressof(bitset))
+        into -= start * KEY_BYTES
+        call.LAYOUT.pack_into(
+            call.arguments, 0, count, count, containers + 8 * low, keys + 2 * low, types + low, 0, into, words, words
+        )
+        croaring.FREE.roaring_bitmap_to_bitset(call.part, call.bitset)
 
 
 def _words_of_ids(ids: NDArray[np.uint32], stop: int) -> Words:
@@ -205,7 +233,15 @@ def _frozen(count: int) -> NDArray[np.uint8]:
     return frozen
 
 
-def is_sparse(bitmap: BitMap) -> bool:
+def settled(bitmap: BitMap) -> BitMap:
+    """The same set in the form that is read fastest, for one that is kept: `widened`, or else its containers as they
+    are, in one piece of memory. Costs a copy."""
+    if not croaring.AVAILABLE or not bitmap:
+        return bitmap
+    return croaring.in_one_piece(bitmap) if _is_sparse(bitmap) else widened(bitmap)
+
+
+def _is_sparse(bitmap: BitMap) -> bool:
     """Whether so few are in that `widened` gives the set as it is."""
     return not bitmap or len(bitmap) <= WIDE * ((bitmap.max() >> 16) + 1)
 
@@ -218,12 +254,12 @@ def widened(bitmap: BitMap) -> BitMap:
     given back as they are. Such a set must not be serialized but by `packed`, as Roaring knows no small container
     that is packed.
     """
-    if not croaring.AVAILABLE or is_sparse(bitmap):
+    if not croaring.AVAILABLE or _is_sparse(bitmap):
         return bitmap
     containers = Containers(bitmap)
-    keys = np.array(containers.keys, np.uint16)
     if containers.is_wide:
         return bitmap
+    keys = np.array(containers.keys, np.uint16)
     frozen = _frozen(len(keys))
     words = frozen[: len(keys) * KEY_BYTES].view(np.uint64)
     breaks = [0, *(np.flatnonzero(np.diff(keys) != 1) + 1).tolist(), len(keys)]

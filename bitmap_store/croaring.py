@@ -8,6 +8,7 @@ serves from memory of its own. What is computed with sets is in `evaluate.py`.
 import ctypes
 from array import array
 from ctypes import c_bool, c_size_t, c_uint32, c_uint64, c_void_p
+from typing import Any
 
 import numpy as np
 import pyroaring
@@ -64,11 +65,12 @@ if _FOUND is not None:
 class _View:
     """A frozen view: CRoaring's own description of the containers, freed when the last set that uses it is gone."""
 
-    __slots__ = ("_free", "_memory", "_pointer")
+    __slots__ = ("_free", "_memory", "_pointer", "layout")
 
     def __init__(self, pointer: int, memory: object) -> None:
         self._pointer = pointer
         self._memory = memory  # what owns the bytes that the view points into
+        self.layout: Any = None  # what `containers.py` found out about the containers
         self._free = HELD.roaring_bitmap_free  # at hand even when the interpreter is on its way out
 
     def __del__(self) -> None:
@@ -110,6 +112,15 @@ def write_frozen(bitmap: BitMap, into: NDArray[np.uint8]) -> None:
     if len(into) != frozen_size(bitmap):
         raise ValueError("the bytes are not as many as the set takes")
     FREE.roaring_bitmap_frozen_serialize(bitmap.raw_pointer, into.ctypes.data)
+
+
+def in_one_piece(bitmap: BitMap) -> BitMap:
+    """The same set with its containers one behind the other, in memory that it has for itself."""
+    size = frozen_size(bitmap)
+    room = np.empty(size + ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT
+    write_frozen(bitmap, room[start : start + size])
+    return mapped(room.ctypes.data + start, size, room)
 
 
 def adopted(pointer: int) -> BitMap:
@@ -166,11 +177,7 @@ def _works() -> bool:
     for ids in (arrays, words, runs, np.concatenate([arrays[:99], words[99:] + np.uint32(1 << 20)]), arrays[:0]):
         ordinary = BitMap(array("I", ids.tobytes()))
         ordinary.run_optimize()
-        size = frozen_size(ordinary)
-        buffer = np.empty(size + ALIGNMENT, np.uint8)
-        start = -buffer.ctypes.data % ALIGNMENT
-        write_frozen(ordinary, buffer[start : start + size])
-        there = mapped(buffer.ctypes.data + start, size, buffer)
+        there = in_one_piece(ordinary)
         same = (
             there == ordinary == bitmap_of(ids)
             and (there & other) == (ordinary & other)

@@ -11,7 +11,7 @@ from weakref import WeakMethod
 from pyroaring import BitMap
 
 from bitmap_store import croaring
-from bitmap_store.containers import Packed
+from bitmap_store.containers import Packed, measured
 from bitmap_store.plan import (
     Alike,
     AllOf,
@@ -107,7 +107,7 @@ class At:
     def keys(self) -> int:
         """How many keys of 2^16 ids there are; one at least, because costs are divided by it."""
         if self._keys < 0:
-            self._keys = max(1, keys_of(self.universe))
+            self._keys = max(1, measured(self.universe)[1])
         return self._keys
 
     def of(self, reading: Reading) -> "At":
@@ -163,11 +163,12 @@ class At:
             users = self.users(child)
             if users is None:
                 operands.append(Operand(self.about(child), child, None))
-            elif users:
-                operands.append(Operand(len(users), child, users))
-            else:
+                continue
+            size, _ = measured(users)
+            if not size:
                 operands.clear()
                 break
+            operands.append(Operand(size, child, users))
         operands.sort(key=_about)
         self._operands[id(node)] = node, operands
         return operands
@@ -181,10 +182,10 @@ class At:
             return found[1]
         users = self.users(node)
         if users is not None:
-            about = float(len(users))
+            about = float(measured(users)[0])
             self._abouts[id(node)] = node, about
             return about
-        everyone = len(self.universe) or 1
+        everyone = measured(self.universe)[0] or 1
         match node:
             case AllOf(_, without):
                 first, *more = self.operands(node) or [Operand(0, None, None)]
@@ -228,7 +229,7 @@ class At:
     def _roaring_cost(self, node: Node, within: float, counting: bool) -> float:
         match node:
             case AllOf(_, without):
-                everyone = len(self.universe) or 1
+                everyone = measured(self.universe)[0] or 1
                 taken = [each for child in without for each in (child.of if isinstance(child, AnyOf) else (child,))]
                 steps = len(node.of) + len(taken) - 1
                 total, size = 0.0, within
@@ -305,9 +306,10 @@ class At:
         keys = self.keys
         users = self.users(node)
         if users is not None:
-            if len(users) > ARRAY_USERS * keys:
+            size, _ = measured(users)
+            if size > ARRAY_USERS * keys:
                 return LEAF_COST + (0.5 if isinstance(users, croaring.Mapped) else 1.0) * keys
-            return LEAF_COST + (0.9 if alone else 0.2) * keys + 0.00045 * len(users)
+            return LEAF_COST + (0.9 if alone else 0.2) * keys + 0.00045 * size
         match node:
             case AllOf(of, without):
                 taken = sum(self.words_cost(child, alone=False) for child in without) + keys * bool(without)
@@ -330,7 +332,7 @@ class At:
                 if users is None:
                     return inf
                 self._sets[id(node)] = node, users
-                return 1.5 + _meeting(size, users)
+                return 1.5 + _meeting(size, *measured(users))
             case AllOf(of, without):
                 total = first = 0.0
                 for child in of:
@@ -341,8 +343,9 @@ class At:
                     found = self._sets.get(id(child))
                     if found is not None:
                         # Of the sets that are there the smallest is where it begins, which takes no time.
-                        first = max(first, _meeting(size, found[1]))
-                        size = min(size, len(found[1]))
+                        count, keys = measured(found[1])
+                        first = max(first, _meeting(size, count, keys))
+                        size = min(size, count)
                 return total - first + self._quick_costs(without, size)
             case AnyOf(of):
                 return self._quick_costs(of, size)
@@ -360,17 +363,11 @@ class At:
         return sum(self.quick_cost(node, size) for node in nodes)
 
 
-def keys_of(users: BitMap) -> int:
-    """The first key of 2^16 ids behind the last of these users."""
-    return (users.max() >> 16) + 1 if users else 0
-
-
 def _about(operand: Operand) -> float:
     return operand.about
 
 
-def _meeting(size: float, users: BitMap) -> float:
-    """About what it takes to intersect a set with one of `size` users, or to join it to others."""
-    keys = keys_of(users)
-    size = min(size, len(users))
+def _meeting(size: float, count: int, keys: int) -> float:
+    """About what it takes to intersect a set of so many users and keys with one of `size`, or to join it to others."""
+    size = min(size, count)
     return min(size, 0.05 * keys) + min(0.0011 * size, 0.6 * keys)

@@ -25,8 +25,8 @@ from bitmap_store.bitmaps import (
     union,
     union_size,
 )
-from bitmap_store.containers import Containers
-from bitmap_store.estimates import DENSE, EMPTY, FEW_KEYS, At, Leaves, keys_of
+from bitmap_store.containers import Containers, measured
+from bitmap_store.estimates import DENSE, EMPTY, FEW_KEYS, At, Leaves
 from bitmap_store.likeness import alike
 from bitmap_store.plan import (
     Alike,
@@ -99,7 +99,8 @@ def quick_size(plan: Plan, leaves: Leaves) -> int | None:
 
 
 def _is_quick(users: BitMap) -> bool:
-    return len(users) <= QUICK or keys_of(users) <= QUICK_KEYS
+    size, keys = measured(users)
+    return size <= QUICK or keys <= QUICK_KEYS
 
 
 class _Slow(Exception):
@@ -165,7 +166,7 @@ def _met(first: BitMap, more: Sequence[BitMap]) -> BitMap:
 
 
 class Evaluation:
-    """The plans of one call over leaves; what two of them share is looked up and made once. For one thread.
+    """The plans of one call over leaves; what two of them share is looked up and made once. For one thread at a time.
 
     packed: whether packed words are used; None decides by estimated costs, anything else is for tests.
     """
@@ -231,6 +232,11 @@ class Evaluation:
             if total > SHORT:
                 break
         return total
+
+    def until(self, stop: Stop) -> "Evaluation":
+        """The same, which from now on ends when it is asked to."""
+        self._stop = stop
+        return self
 
     def scores(self, weights: Sequence[tuple[Plan, int]], reading: Reading) -> Scores:
         """The sums of the weights of the plans that users are in; all of one reading."""
@@ -432,16 +438,19 @@ class Evaluation:
             if not operands:
                 return False
             smallest = operands[0].users
-            # Whoever is sparse among the ids up to their own last is so among all: most plans end here, at once.
-            if smallest is not None and len(smallest) < DENSE * keys_of(smallest):
-                return False
+            if smallest is not None:
+                # Whoever is sparse among the ids up to their own last is so among all: most plans end here, at once.
+                size, keys = measured(smallest)
+                if size < DENSE * keys:
+                    return False
         elif isinstance(node, AnyOf) and all([at.users(child) is not None for child in node.of]):
             return False
         if at.keys < FEW_KEYS:
             return False
-        size = inf if within is None else len(within)
         made = (0.6 if counting else 2.0) * at.keys + (0.0 if counting else 0.002 * at.about(node))
-        return at.words_cost(node) + made < at.roaring_cost(node, size, counting=counting)
+        return at.words_cost(node) + made < at.roaring_cost(
+            node, inf if within is None else len(within), counting=counting
+        )
 
     def _term(self, node: Node, at: At, within: BitMap | None = None) -> words.Term:
         """A node that wants it as packed words."""

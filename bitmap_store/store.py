@@ -98,6 +98,9 @@ class BitmapStore(Protocol):
         EVENT days are summed to one membership a value: count in all, last_at, since the first day.
         """
 
+    async def present(self, reading: Reading, users: Sequence[int]) -> list[str | None]:
+        """The user id of each who existed at the reading, None for others."""
+
     async def profiles(self, reading: Reading, users: Sequence[int]) -> list[ProfileFacts | None]:
         """Names, identifiers and attributes; None for whoever did not exist at the reading."""
 

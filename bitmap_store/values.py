@@ -215,7 +215,8 @@ class SavedAudience:
 class Membership:
     """One value of one tag on one user. `value` is None for FLAG, NUMBER and DATE; see `units` for those.
 
-    units: the scaled NUMBER or the DATE in its unit. count, last_at: of an EVENT, in all.
+    units: the scaled NUMBER or the DATE in its unit. count, last_at: of an EVENT, in all. is_shared: all users of the
+    value have this very object, whoever asks.
     """
 
     tag: str
@@ -227,6 +228,7 @@ class Membership:
     units: int | None = None
     count: int | None = None
     last_at: datetime | None = None
+    is_shared: bool = field(default=False, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

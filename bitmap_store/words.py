@@ -66,7 +66,8 @@ def size_of(term: Term, stop: Stop) -> int:
     counting = _counting(term)
     block = _Block(stop, counting)
     for start, end in _blocks(term, counting.get(id(term), 0)):
-        words = block.words(term, start, end)
+        block.move(start, end)
+        words = block.words(term)
         if words is not None:
             total += block.count(words)
     return total
@@ -79,7 +80,8 @@ def packed_term(term: Term, stop: Stop) -> Packed:
     result = Packed(-(-keys // BLOCK_KEYS) * BLOCK_KEYS)  # whole blocks, as those are what is looked at
     block = _Block(stop, counting)
     for start, end in _blocks(term, keys):
-        words = block.words(term, start, end)
+        block.move(start, end)
+        words = block.words(term)
         if words is not None:
             result.words[start * KEY_WORDS : end * KEY_WORDS] = words
     return result
@@ -135,37 +137,36 @@ class _Room(threading.local):
 
     def __init__(self) -> None:
         self.blocks: list[Words] = []
+        self.addresses: list[int] = []
         self.counts = np.empty(BLOCK_KEYS * KEY_WORDS, np.uint8)
 
     def block(self, at: int) -> Words:
         while len(self.blocks) <= at:
             self.blocks.append(np.empty(BLOCK_KEYS * KEY_WORDS, np.uint64))
+            self.addresses.append(self.blocks[-1].ctypes.data)
         return self.blocks[at]
 
 
 _ROOM = _Room()
 
 
-def _sparse(term: Term, start: int, end: int) -> tuple[Containers, int, int] | None:
-    """The containers of a set that can be added to words, of keys start..end-1; None for any other term."""
-    if isinstance(term, Leaf) and isinstance(term.containers, Containers):
-        containers = term.containers
-        if containers.view(start, end) is None:
-            low, high = containers.part(start, end)
-            if containers.can_be_added(low, high):
-                return containers, low, high
-    return None
-
-
 class _Block:
     """One block of keys at a time. What a method gives lies in `room` at `at`, or in a set; it may use room behind."""
 
-    __slots__ = ("_counting", "_room", "_stop")
+    __slots__ = ("_counting", "_end", "_own_words", "_room", "_start", "_stop")
 
     def __init__(self, stop: Stop, counting: dict[int, int]) -> None:
         self._room = _ROOM
         self._stop = stop
         self._counting = counting
+        self._start = self._end = 0
+        self._own_words: list[Words] = []
+
+    def move(self, start: int, end: int) -> None:
+        """From now on it is keys start..end-1."""
+        if end - start != self._end - self._start:
+            self._own_words = []
+        self._start, self._end = start, end
 
     def count(self, words: Words) -> int:
         """How many bits are set."""
@@ -173,88 +174,98 @@ class _Block:
         np.bitwise_count(words, out=counts)
         return int(counts.sum(dtype=np.uint32))
 
-    def words(self, term: Term, start: int, end: int, at: int = 0) -> Words | None:
-        """The words of keys start..end-1; None: nobody."""
+    def words(self, term: Term, at: int = 0) -> Words | None:
+        """The words of the block; None: nobody."""
         match term:
             case Leaf(containers):
-                return self._leaf(containers, start, end, at)
+                view = containers.view(self._start, self._end)
+                return self._written(containers, at) if view is None else view
             case All():
                 self._stop.check()
-                return self._all(term, start, end, at)
+                return self._all(term, at)
             case Any(of):
                 self._stop.check()
-                return self._any(of, start, end, at)
+                return self._any(of, at)
             case AtLeast(count, of):
-                return self._at_least(count, of, start, end, at)
+                return self._at_least(count, of, at)
             case Counted(of=inner):
-                found = self.words(inner, start, end, at)
+                found = self.words(inner, at)
                 if found is not None:
                     term.size += self.count(found)
                 return found
 
-    def _own(self, start: int, end: int, at: int) -> Words:
-        return self._room.block(at)[: (end - start) * KEY_WORDS]
+    def _own(self, at: int) -> Words:
+        own = self._own_words
+        while len(own) <= at:
+            own.append(self._room.block(len(own))[: (self._end - self._start) * KEY_WORDS])
+        return own[at]
 
-    def _leaf(self, containers: Containers | Packed, start: int, end: int, at: int) -> Words | None:
-        view = containers.view(start, end)
-        if view is not None or isinstance(containers, Packed):
-            return view
-        low, high = containers.part(start, end)
+    def _written(self, containers: Containers | Packed, at: int) -> Words | None:
+        if isinstance(containers, Packed):
+            return None
+        low, high = containers.part(self._start, self._end)
         if low == high:
             return None
-        own = self._own(start, end, at)
-        containers.write(low, high, start, end, own)
+        own = self._own(at)
+        containers.write(low, high, self._start, self._end, own)
         return own
 
-    def _all(self, term: All, start: int, end: int, at: int) -> Words | None:
-        own = self._own(start, end, at)
-        found = self.words(term.of[0], start, end, at)
+    def _all(self, term: All, at: int) -> Words | None:
+        own = self._own(at)
+        found = self.words(term.of[0], at)
         counted = id(term) in self._counting
         for each in term.of[1:]:
             if found is None and not counted:
                 return None
-            other = self.words(each, start, end, at + 1)
+            other = self.words(each, at + 1)
             found = None if found is None or other is None else np.bitwise_and(found, other, out=own)
         if term.without and counted and found is None:
-            self._any(term.without, start, end, at)
+            self._any(term.without, at)
         if found is not None and term.without:
-            removed = self._any(term.without, start, end, at + 1)
+            removed = self._any(term.without, at + 1)
             if removed is not None:
-                kept = np.invert(removed, out=self._own(start, end, at + 1))
+                kept = np.invert(removed, out=self._own(at + 1))
                 found = np.bitwise_and(found, kept, out=own)
         return found
 
-    def _any(self, of: Sequence[Term], start: int, end: int, at: int) -> Words | None:
-        own = self._own(start, end, at)
+    def _any(self, of: Sequence[Term], at: int) -> Words | None:
+        own, start, end = self._own(at), self._start, self._end
         found: Words | None = None
         added: list[tuple[Containers, int, int]] = []
         for each in of:
-            sparse = _sparse(each, start, end)
-            if sparse is not None:
-                added.append(sparse)
-                continue
-            other = self.words(each, start, end, at if found is None else at + 1)
+            if isinstance(each, Leaf):
+                containers = each.containers
+                other = containers.view(start, end)
+                if other is None and isinstance(containers, Containers):
+                    low, high = containers.part(start, end)
+                    if containers.can_be_added(low, high):
+                        if low < high:
+                            added.append((containers, low, high))
+                        continue
+                    other = self._written(containers, at if found is None else at + 1)
+            else:
+                other = self.words(each, at if found is None else at + 1)
             if other is not None:
                 found = other if found is None else np.bitwise_or(found, other, out=own)
         if added:
             if found is None:
                 own.fill(0)
-            elif found.base is not own.base:
+            elif found is not own:
                 np.copyto(own, found)
             for containers, low, high in added:
-                containers.add(low, high, start, end, own)
+                containers.add(low, high, start, end, self._room.addresses[at])
             return own
         return found
 
-    def _at_least(self, count: int, of: Sequence[Term], start: int, end: int, at: int) -> Words | None:
+    def _at_least(self, count: int, of: Sequence[Term], at: int) -> Words | None:
         """By counters whose digits are words: each set is added with carry, then all are compared with `count`."""
         digits: list[Words] = []
         most = len(of).bit_length()
-        carries = [self._own(start, end, at + most + place) for place in (1, 2)]
+        carries = [self._own(at + most + place) for place in (1, 2)]
         added = 0
         for each in of:
             self._stop.check()
-            carry = self.words(each, start, end, at + most + 3)
+            carry = self.words(each, at + most + 3)
             if carry is None:
                 continue
             added += 1
@@ -263,11 +274,11 @@ class _Block:
                 np.bitwise_xor(digit, carry, out=digit)
                 carry = both
             if added.bit_length() > len(digits):
-                digits.append(self._own(start, end, at + 1 + len(digits)))
+                digits.append(self._own(at + 1 + len(digits)))
                 np.copyto(digits[-1], carry)
         if added < count:
             return None
-        reaches = self._own(start, end, at)
+        reaches = self._own(at)
         reaches.fill(_ALL_BITS)
         for place, digit in enumerate(digits):
             # From the lowest digit on: one that differs from that of `count` decides, whatever those below say.

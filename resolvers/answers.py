@@ -96,13 +96,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A user at a reading."""
+    """A user at a reading. is_alone: it was asked for by itself, so there is nobody to be gathered with."""
 
     entity: str
     user_id: str
     dense: int
     reading: Reading
     as_of: datetime | None = None
+    is_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +115,17 @@ class Members:
     plan: Plan
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class TagOnProfile:
-    """What a profile has of one tag; `memberships` is never empty."""
+    """What a profile has of one tag; `memberships` is never empty. Equal to itself alone, as it is shared."""
 
     tag: Tag
     memberships: tuple[Membership, ...]
 
     @property
     def is_common(self) -> bool:
-        """Whether others may have the very same: one membership, without a number, a date or a count of its own."""
-        one, *others = self.memberships
-        return not others and one.units is None and one.count is None
+        """Whether others have the very same: one membership, which is that of all."""
+        return len(self.memberships) == 1 and self.memberships[0].is_shared
 
     @property
     def values(self) -> list[str]:

@@ -84,7 +84,12 @@ class Watched:
         self._tags.add(-reading.entity)
         return await self._store.tags_of(reading, users, tags, ended=ended)
 
-    async def profiles(self, reading: Reading, users: Sequence[int]) -> list[ProfileFacts | None]:
+    async def present(self, reading: Reading, users: Sequence[int]) -> list[str | None]:
         """Who exists."""
+        self._tags.add(-reading.entity)
+        return await self._store.present(reading, users)
+
+    async def profiles(self, reading: Reading, users: Sequence[int]) -> list[ProfileFacts | None]:
+        """Who exists, and what is known of them."""
         self._tags.add(-reading.entity)
         return await self._store.profiles(reading, users)

@@ -3,8 +3,9 @@
 How calls are gathered is the caller's affair (`batched`); what a gathered call does is here.
 """
 
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
-from functools import cached_property, partial
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property, lru_cache, partial
 from typing import Protocol, TypeVar
 
 from bitmap_store import Store, View
@@ -74,6 +75,12 @@ class Loaders:
         """What users have of tags."""
         return self._batched(self._tags)
 
+    async def tags_of(self, spot: Spot, selection: Selection) -> tuple[TagOnProfile, ...]:
+        """What one user has of tags, without waiting for others who ask."""
+        reading, user = spot
+        [found] = await self._tags_of(reading, selection, [user], False)
+        return found
+
     @cached_property
     def ended(self) -> Loader[tuple[Spot, Selection], tuple[TagOnProfile, ...]]:
         """What users had of tags until it ended."""
@@ -101,29 +108,23 @@ class Loaders:
     async def _tags_of(
         self, reading: Reading, selection: Selection, users: list[int], ended: bool
     ) -> list[tuple[TagOnProfile, ...]]:
-        found: list[dict[str, list[Membership]]] = [{} for _ in users]
-        stored = await self._store.tags_of(reading, users, selection.stored, ended=ended)
-        for row, memberships in zip(found, stored, strict=True):
-            for membership in memberships:
-                known = row.get(membership.tag)
-                if known is None:
-                    row[membership.tag] = [membership]
-                else:
-                    known.append(membership)
+        found = await self._store.tags_of(reading, users, selection.stored, ended=ended)
         ruled = [
-            (Membership(tag.key, value, tag.defined_at, source="rule"), plan)
+            (_by_rule(tag.key, value, tag.defined_at), plan)
             for tag in (() if ended else selection.ruled)  # what follows from a rule never ended: it does not hold
             for value, plan in self._rule_values(tag, reading)
         ]
         if ruled:
-            for row, holds in zip(found, await self._store.contains([p for _, p in ruled], users), strict=True):
-                for (membership, _), held in zip(ruled, holds, strict=True):
-                    if held:
-                        row.setdefault(membership.tag, []).append(membership)
-        tags, places = selection.tags, selection.places
-        if ruled:
-            found = [dict(sorted(row.items(), key=lambda item: places[item[0]])) for row in found]
-        return [tuple([_on_profile(tags[places[key]], each) for key, each in row.items()]) for row in found]
+            places = selection.places
+            held = await self._store.contains([plan for _, plan in ruled], users)
+            found = [
+                sorted(
+                    [*row, *(membership for (membership, _), holds in zip(ruled, of_user, strict=True) if holds)],
+                    key=lambda membership: places[membership.tag],
+                )
+                for row, of_user in zip(found, held, strict=True)
+            ]
+        return [_on_profile(selection.by_key, row) for row in found]
 
     def _rule_values(self, tag: Tag, reading: Reading) -> Iterable[tuple[str | None, Plan]]:
         if tag.kind is TagKind.FLAG:
@@ -148,21 +149,36 @@ class Loaders:
 
 _COMMON: dict[int, TagOnProfile] = {}  # by the identity of the membership, which is its own while it is kept here
 COMMON_KEPT = 16_384
-"""Memberships of which it is remembered what they are on a profile; most users of a value share one."""
+"""Memberships of which it is remembered what they are on a profile; all users of a value share one."""
 
 
-def _on_profile(tag: Tag, memberships: list[Membership]) -> TagOnProfile:
-    """What a profile has of a tag; the same object for all users who share a membership."""
-    first = memberships[0]
-    known = _COMMON.get(id(first))
-    if known is not None and known.memberships[0] is first and known.tag is tag and len(memberships) == 1:
-        return known
-    found = TagOnProfile(tag, tuple(memberships))
-    if found.is_common:
-        if len(_COMMON) >= COMMON_KEPT:
-            _COMMON.clear()
-        _COMMON[id(first)] = found
-    return found
+@lru_cache(COMMON_KEPT)
+def _by_rule(key: str, value: str | None, since: datetime) -> Membership:
+    return Membership(key, value, since, source="rule", is_shared=True)
+
+
+def _on_profile(tags: Mapping[str, Tag], memberships: Iterable[Membership]) -> tuple[TagOnProfile, ...]:
+    """What a profile has of each tag, of memberships by tag; the same objects for all users who share a membership."""
+    found: list[TagOnProfile] = []
+    several: dict[int, list[Membership]] = {}
+    before = None
+    for membership in memberships:
+        key = membership.tag
+        if key == before:
+            several.setdefault(len(found) - 1, [*found[-1].memberships]).append(membership)
+            continue
+        before = key
+        known = _COMMON.get(id(membership))
+        if known is None or known.tag is not tags[key]:
+            known = TagOnProfile(tags[key], (membership,))
+            if known.is_common:
+                if len(_COMMON) >= COMMON_KEPT:
+                    _COMMON.clear()
+                _COMMON[id(membership)] = known
+        found.append(known)
+    for place, each in several.items():
+        found[place] = TagOnProfile(found[place].tag, tuple(each))
+    return tuple(found)
 
 
 async def by_group(

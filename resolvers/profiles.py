@@ -40,9 +40,10 @@ async def profiles(context: Context, each: Sequence[By], entity: str, as_of: dat
         return await context.store.resolve(key, [by.name for by in group], id_kind)
 
     dense = await by_group(each, lambda by: by.id_kind, resolve)
-    known = dict.fromkeys(user for user in dense if user is not None)
-    facts = await context.loaders.facts.load_many([(reading, user) for user in known])
-    found = {each.dense: Profile(key, each.user, each.dense, reading, as_of) for each in facts if each is not None}
+    known = list(dict.fromkeys(user for user in dense if user is not None))
+    alone = len(each) == 1
+    names = zip(known, await context.store.present(reading, known), strict=True)
+    found = {user: Profile(key, name, user, reading, as_of, alone) for user, name in names if name is not None}
     return [None if user is None else found.get(user) for user in dense]
 
 
@@ -69,7 +70,10 @@ async def tags(
     """What a user has of these tags, of a category, or of all tags; a tag they have nothing of is left out."""
     context.viewer.require("members")
     selection = tags_chosen(context, profile.entity, keys, category, "keys")
-    return await context.loaders.tags.load(((profile.reading, profile.dense), selection))
+    spot = (profile.reading, profile.dense)
+    if profile.is_alone:
+        return await context.loaders.tags_of(spot, selection)
+    return await context.loaders.tags.load((spot, selection))
 
 
 async def expired_tags(context: Context, profile: Profile) -> tuple[TagOnProfile, ...]:

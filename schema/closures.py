@@ -161,9 +161,9 @@ class _Budget:
 
     def __init__(self) -> None:
         self._bytes = 0
-        self._taken: list[dict[int, Any]] = []
+        self._taken: list[dict[TagOnProfile, Any]] = []
 
-    def take(self, kept: dict[int, Any], size: int) -> None:
+    def take(self, kept: dict[TagOnProfile, Any], size: int) -> None:
         """To be called before something of this size is added."""
         if self._bytes + size > REMEMBERED_BYTES_MAX:
             for each in self._taken:
@@ -178,27 +178,46 @@ class _Budget:
 _budget = _Budget()
 
 
-def remembered(completed: Complete) -> Complete:
-    """What became of values that many users share is given again, encoded, as long as there is room.
+class Remembered:
+    """What became of values that all users share is given again, encoded, as long as there is room.
 
     For what depends on the value alone, and where nothing was wrong with it.
     """
-    kept: dict[int, tuple[TagOnProfile, Any]] = {}  # by identity, which is theirs as long as they are kept here
 
-    def complete(value: Any, run: Run, path: Path) -> Any:
-        known = kept.get(id(value))
-        if known is not None and known[0] is value:
-            return known[1]
+    def __init__(self, completed: Complete) -> None:
+        self._completed = completed
+        self._kept: dict[TagOnProfile, Any] = {}
+
+    def __call__(self, value: Any, run: Run, path: Path) -> Any:
+        """What becomes of a value."""
+        known = self._kept.get(value)
+        if known is not None:
+            return known
         errors = len(run.errors)
-        done = completed(value, run, path)
+        done = self._completed(value, run, path)
         if type(value) is TagOnProfile and value.is_common and len(run.errors) == errors:
             written = bytes(memoryview(dumps(done)))  # as it comes it takes 4 KB, however short it is
-            _budget.take(kept, ENTRY_BYTES + len(written))
-            done = Fragment(written)
-            kept[id(value)] = value, done
+            _budget.take(self._kept, ENTRY_BYTES + len(written))
+            done = self._kept[value] = Fragment(written)
         return done
 
-    return complete
+    def items(self, completed: Complete, fail: Fail) -> Complete:
+        """A list of such values, those that are remembered in one go; `completed` takes what is unusual."""
+        known = self._kept.get
+
+        def items(value: Any, run: Run, path: Path) -> Any:
+            if type(value) is not tuple:
+                return completed(value, run, path)
+            found = [*map(known, value)]
+            for index, done in enumerate(found):
+                if done is None:
+                    try:
+                        found[index] = self(value[index], run, (path, index))
+                    except Exception as error:
+                        fail(error, run, (path, index))
+            return found
+
+        return items
 
 
 def synchronous(key: str, resolver: Resolver, complete: Complete, fail: Fail) -> Complete:

@@ -280,7 +280,11 @@ class _Compiler:
             return closures.awaited_items(found, waiting, fail, run, path) if waiting else found
 
         bare: Any = type_.of_type if isinstance(type_, GraphQLNonNull) else type_
+        if isinstance(complete, closures.Remembered):
+            return complete.items(completed, fail), False
         if not is_leaf_type(bare):
+            if complete in self._plain:
+                self._plain.add(completed)
             return completed, awaits
         leaves = closures.leaves(leaf_of(bare), completed)
         self._plain.add(leaves)
@@ -302,7 +306,8 @@ class _Compiler:
                 known.add(type(value))
             return selected(value, run, path)
 
-        found = closures.remembered(completed) if is_plain and type_.name == "TagOnProfile" else completed
+        shared = is_plain and type_.name == "TagOnProfile"
+        found: Complete = closures.Remembered(completed) if shared else completed
         if is_plain:
             self._plain.add(found)
         return found, awaits

@@ -20,6 +20,7 @@ READS = {
     "page",
     "contains",
     "tags_of",
+    "present",
     "profiles",
     "summarise",
     "resolve",

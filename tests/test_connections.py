@@ -18,6 +18,9 @@ class Wire:
     def close(self) -> None:
         self.seen.append(b"closed")
 
+    def is_closing(self) -> bool:
+        return False
+
     def get_write_buffer_size(self) -> int:
         return 7
 

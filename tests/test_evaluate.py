@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from pyroaring import BitMap
 
-from bitmap_store import croaring
+from bitmap_store import croaring, words
 from bitmap_store.bitmaps import bitmap_of, ids_of, packed, unpacked
-from bitmap_store.containers import Containers, widened
+from bitmap_store.containers import Containers, settled, widened
 from bitmap_store.evaluate import SHORT, Evaluation, quick_size
 from bitmap_store.likeness import likeness
 from bitmap_store.plan import (
@@ -323,10 +323,11 @@ def test_work_ends_at_the_next_step_once_that_is_asked_for(packed: bool) -> None
 
 
 @pytest.mark.usefixtures("calls")
+@pytest.mark.parametrize("form", [widened, settled])
 @pytest.mark.parametrize("number", range(11))
-def test_wide_sets_are_the_same_sets(number: int) -> None:
+def test_sets_that_are_kept_are_the_same_sets(number: int, form: Callable[[BitMap], BitMap]) -> None:
     original = LEAVES.sets[NOW][number]
-    wide = widened(original)
+    wide = form(original)
     assert wide == original
     assert len(wide) == len(original)
     assert list(ids_of(wide)) == list(ids_of(original))
@@ -334,7 +335,19 @@ def test_wide_sets_are_the_same_sets(number: int) -> None:
     assert LEAVES.sets[NOW][4] - wide == LEAVES.sets[NOW][4] - original
     assert unpacked(packed(wide)) == original
     assert packed(wide) == packed(original)
-    assert widened(wide) is wide
+    assert widened(wide) is wide or form is settled
+
+
+@pytest.mark.skipif(not croaring.AVAILABLE, reason="reads the structs of CRoaring")
+def test_what_was_found_out_of_a_kept_set_is_not_said_of_what_is_made_of_it() -> None:
+    one, other = settled(LEAVES.sets[NOW][1]), settled(LEAVES.sets[NOW][4])
+    for each in (one, other, one & other, one | other, one - other):
+        for _ in range(2):
+            assert words.size_of(words.Leaf(Containers(each)), Stop()) == len(each)
+    found = one | other
+    assert words.size_of(words.Leaf(Containers(found)), Stop()) == len(found)
+    found &= BitMap(range(1 << 16, 1 << 18))
+    assert words.size_of(words.Leaf(Containers(found)), Stop()) == len(found)
 
 
 def test_what_is_dense_is_widened() -> None:

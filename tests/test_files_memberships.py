@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bitmap_store import files
 from bitmap_store.errors import nearest
-from bitmap_store.files import MEMBERSHIPS, Cells, Format, Interpreted, Target, memberships, reject_repeats
+from bitmap_store.files import MEMBERSHIPS, Block, Cells, Format, Interpreted, Target, memberships, reject_repeats
+from bitmap_store.files.piles import Piled, Piles, Subjects, piled, piles_of
 from bitmap_store.values import DatePrecision, Rejection, TagKind, micros
 from tests.files_given import BLOCK, NO_DATE, listed, read, reasons
 
@@ -49,14 +51,31 @@ def interpreted(
     path: Path, data: str | bytes | pa.Table, format: Format = "csv", size: int = BLOCK
 ) -> list[Interpreted]:
     found = []
+    subjects = Subjects(TARGETS.get)
     for block in read(path, data.encode() if isinstance(data, str) else data, format, MEMBERSHIPS, size):
         result = memberships(block, TARGETS.get, near)
+        held_against(block, result, piled(block, subjects))
         assert sum(map(len, result.cells)) + len(result.rejected) == len(block.lines)
         used = {int(user) for cells in result.cells for user in cells.users}
         assert used == set(range(len(result.names))), "names are those of good rows, each once"
         assert len(set(result.names.to_pylist())) == len(result.names)
         found.append(result)
     return found
+
+
+def held_against(block: Block, meant: Interpreted, in_piles: Piled | None) -> None:
+    """Piles say the same as cells; there are none where anything is wrong, and where rows say more than piles can."""
+    says_more = any(cells.expires is not None or cells.score is not None for cells in meant.cells)
+    assert (in_piles is None) == bool(meant.rejected or says_more or not len(block.lines))
+    if in_piles is not None:
+        one, other = (
+            sorted((part.tag, part.kind, listed(part, said.names.cast(pa.string()))) for part in said.cells)
+            for said in (meant, in_piles.as_cells())
+        )
+        assert one == other
+        assert [part.lines.tolist() for part in in_piles.as_cells().cells] == [
+            sorted(part.lines.tolist()) for part in in_piles.as_cells().cells
+        ]
 
 
 def settled(results: Sequence[Interpreted]) -> tuple[dict[str, Cells], list[str], list[Rejection]]:
@@ -188,6 +207,10 @@ def test_numbers_are_exact(path: Path, text: str, units: int) -> None:
         (pa.array([9007199254740991.0, 0.07]), [900719925474099100, 7]),
         (pa.array([0.29, 1.1], pa.float32()), [29, 110]),
         (pa.array([Decimal("12.50"), Decimal("-0.01")]), [1250, -1]),
+        (pa.array([Decimal("12"), Decimal("-9999999999999999")], pa.decimal128(38, 0)),
+         [1200, -999_999_999_999_999_900]),
+        (pa.array([Decimal("12.5000"), Decimal("-9999999999999999.9900")], pa.decimal128(38, 4)),
+         [1250, -999_999_999_999_999_999]),
         (pa.array([Decimal("12.5000"), Decimal("9999999999999999.9900")], pa.decimal256(40, 4)),
          [1250, 999_999_999_999_999_999]),
         (pa.array([1.5, 2.5]).cast(pa.float16()), [150, 250]),
@@ -209,6 +232,9 @@ def test_typed_numbers_are_exact(path: Path, column: pa.Array, units: list[int])
         pa.array([1, 10**16]),
         pa.array([1, 2**64 - 1], pa.uint64()),
         pa.array([Decimal("1.000"), Decimal("0.001")]),
+        pa.array([Decimal("1"), Decimal("10000000000000000")], pa.decimal128(38, 0)),
+        pa.array([Decimal("1"), Decimal(2**64 + 1)], pa.decimal128(38, 0)),
+        pa.array([Decimal("1"), Decimal("-92233720368547758.08")], pa.decimal128(38, 2)),
     ],
     ids=str,
 )
@@ -388,3 +414,43 @@ def test_a_large_file_with_one_row_in_a_hundred_broken(path: Path) -> None:
         good += sum(map(len, result.cells))
     assert sorted(found) == broken
     assert good + len(broken) == 30_000
+
+
+def test_piles_of_several_blocks_are_the_users_of_each_value(path: Path) -> None:
+    said = [("b", "city", "Rome"), ("a", "city", "Rome"), ("a", "likes", "x"), ("c", "vip", ""), ("a", "likes", "y")]
+    rows = [f"{user},{tag},{value}" for user, tag, value in said] * 1000 + ["d,city,Paris"]
+    blocks = read(path, "\n".join(["user,tag,value", *rows]).encode(), "csv", MEMBERSHIPS, 4096)
+    subjects = Subjects(TARGETS.get)
+    piles: list[Piles] = []
+    for block in blocks:
+        found = piled(block, subjects)
+        assert found is not None
+        piles.append(found.numbered(np.array([ord(name) for name in found.names.to_pylist()], np.uint32)).piles)
+    assert len(piles) > 2
+    assert {value: bytes(users.astype(np.uint8)) for value, users in piles_of(piles, "city").items()} == {
+        "Rome": b"a" * 1000 + b"b" * 1000,
+        "Paris": b"d",
+    }
+    assert {value: bytes(users.astype(np.uint8)) for value, users in piles_of(piles, "vip").items()} == {
+        None: b"c" * 1000
+    }
+    assert piles[-1].tags() == {"city", "likes", "vip"}
+
+
+@pytest.mark.parametrize("name", ["TABLE", "TABLE_OF_BLOCK"])
+def test_very_many_values_are_not_put_in_piles(path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [f"u,likes,v{number}" for number in range(99)]
+    (block,) = read(path, "\n".join(["user,tag,value", *rows]).encode(), "csv", MEMBERSHIPS)
+    assert piled(block, Subjects(TARGETS.get)) is not None
+    monkeypatch.setattr(files.piles, name, 99)
+    assert piled(block, Subjects(TARGETS.get)) is None
+
+
+def test_more_subjects_than_two_bytes_can_tell_are_not_put_in_piles(path: Path) -> None:
+    rows = [f"u,likes,v{number}" for number in range(1 << 16)]
+    (block,) = read(path, "\n".join(["user,tag,value", *rows]).encode(), "csv", MEMBERSHIPS)
+    subjects = Subjects(TARGETS.get)
+    assert piled(block, subjects) is None
+    assert len(subjects) == (1 << 16) - 2
+    (block,) = read(path, b"user,tag,value\nu,likes,v7", "csv", MEMBERSHIPS)
+    assert piled(block, subjects) is not None

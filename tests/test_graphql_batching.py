@@ -32,7 +32,13 @@ QUERIES: list[tuple[str, dict[str, int]]] = [
         "{ profiles(by: [" + ", ".join(f'{{userId: "u{i % 12}"}}' for i in range(100)) + "]) {"
         ' userId identifiers { kind } attributes { key } tags { tag { key } values } isIn(where: {text: "vip"})'
         " savedAudiences { key } } }",
-        {"resolve": 1, "profiles": 1, "tags_of": 1, "contains": 2},  # of the tags with rules, and of audiences
+        {
+            "resolve": 1,
+            "present": 1,
+            "profiles": 1,
+            "tags_of": 1,
+            "contains": 2,
+        },  # of the tags with rules, and of audiences
     ),
     (
         '{ audience(where: {text: "spend"}) { size members { totalCount edges { node { tags { values } } } } } }',

@@ -80,9 +80,10 @@ def drawn(chance: np.random.Generator, ordered: bool, repeats: bool) -> list[Row
     """Rows of random users; with repeats, some say again what was said, or something else of the same."""
     found: list[Row] = []
     tags = list(VALUES)
-    facts = chance.random() < 0.5
+    facts_from = chance.choice([0, PEOPLE // 2, PEOPLE])  # the first of the users of whom more is said
     users = chance.permutation(PEOPLE)[: PEOPLE // 2]
     for user in users.tolist():
+        facts = user >= facts_from
         for tag in tags:
             values = VALUES[tag]
             some = chance.permutation(len(values))[: chance.integers(0, 4) if tag == "likes" else chance.integers(0, 2)]

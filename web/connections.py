@@ -23,10 +23,11 @@ class Together:
     To send costs more than most answers take to write; of two pieces it costs twice, here and where they are read.
     """
 
-    __slots__ = ("_head", "_loop", "_transport")
+    __slots__ = ("_head", "_loop", "_transport", "is_closing")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self.is_closing = transport.is_closing  # which is asked several times a request
         self._loop = asyncio.get_running_loop()
         self._head = b""
 

@@ -31,7 +31,13 @@ def truth(column: pa.BooleanArray) -> Mask:
 def filled(column: pa.Array, empty: int | float = 0) -> NDArray[Any]:
     """Integers or floats as they are; `empty` where one is null."""
     found = stored(column)
-    return np.where(validity(column), found, found.dtype.type(empty)) if column.null_count else found
+    if not column.null_count:
+        return found
+    if found.dtype.kind == "i" and empty in (0, -1):  # by bits, which takes a fifth of the time of a choice
+        nothing = validity(column).view(np.int8) - np.int8(1)  # all bits where one is null
+        codes: NDArray[Any] = found | nothing if empty else found & ~nothing
+        return codes
+    return np.where(validity(column), found, found.dtype.type(empty))
 
 
 def stored(column: pa.Array) -> NDArray[Any]:

@@ -71,10 +71,12 @@ class BlockRows:
     order: Indexes | None = None
 
     @classmethod
-    def of(cls, users: Users, lines: Ints, order: Indexes | None = None) -> "BlockRows":
-        """Rows with ascending lines."""
+    def of(cls, users: Users | None, lines: Ints, order: Indexes | None = None) -> "BlockRows":
+        """Rows with ascending lines. users: by line; None: they are as many as rows, a user each, in order."""
         gapless = len(lines) and int(lines[-1]) - int(lines[0]) + 1 == len(lines)
-        if order is not None:
+        if users is None:
+            users = np.arange(len(lines), dtype=np.int32) if order is None else order
+        elif order is not None:
             users = users[order]
         return cls(users, range(int(lines[0]), int(lines[-1]) + 1) if gapless else lines, order)
 

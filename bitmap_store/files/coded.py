@@ -32,10 +32,11 @@ class Coded:
         """Encodes any column that has text: a hash a row, for a column of codes a hash a name."""
         if not pa.types.is_dictionary(column.type):
             column = (column if pa.types.is_integer(column.type) else plain_text(column)).dictionary_encode()
-        codes = filled(column.indices.cast(pa.int32()), -1)
+        indices = column.indices
+        codes = filled(indices if pa.types.is_signed_integer(indices.type) else indices.cast(pa.int64()), -1)
         names = plain_text(column.dictionary)
         empty = pc.index(names, "").as_py()
-        return cls(np.where(codes == empty, np.int32(-1), codes) if empty >= 0 else codes, names)
+        return cls(np.where(codes == empty, codes.dtype.type(-1), codes) if empty >= 0 else codes, names)
 
     def __len__(self) -> int:
         """How many rows."""

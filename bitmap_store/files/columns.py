@@ -21,7 +21,7 @@ from bitmap_store.errors import Invalid, TagroarError
 from bitmap_store.files.blocks import Ints, shown
 from bitmap_store.files.buffers import filled, truth, validity
 from bitmap_store.files.coded import said
-from bitmap_store.files.local_days import DAY_MICROS, MICROS_MAX, MICROS_MIN, day_of, day_starts
+from bitmap_store.files.local_days import DAY_MAX, DAY_MICROS, DAY_MIN, MICROS_MAX, MICROS_MIN, day_of, day_starts
 from bitmap_store.files.texts import plain_text
 from bitmap_store.values import DECIMAL_DIGITS_MAX, MICROSECONDS, DatePrecision, micros, scaled
 
@@ -49,6 +49,15 @@ def decimal_units(column: pa.Array, scale: int) -> Parsed[Ints]:
         numbers = filled(column)
         if numbers.min() > -(10**digits) and numbers.max() < 10**digits:
             return Parsed(numbers.astype(np.int64) * 10**scale, {})
+    if pa.types.is_decimal128(column.type) and len(column) and 0 <= column.type.scale <= DECIMAL_DIGITS_MAX:
+        units, upper = _halves(column)
+        if (upper == units >> 63).all():
+            less = 10 ** max(column.type.scale - scale, 0)
+            more = 10 ** max(scale - column.type.scale, 0)
+            most = 10**DECIMAL_DIGITS_MAX // more
+            exact = less == 1 or not (units % less).any()
+            if exact and units.min() // less > -most and units.max() // less < most:
+                return Parsed(units // less * more, {})
     if pa.types.is_float64(column.type):
         numbers = filled(column, 0.0)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -74,10 +83,16 @@ def _units_at_once(text: pa.StringArray, scale: int) -> Ints:
         units = text.cast(pa.int64()).to_numpy()
         return units
     decimals = text.cast(pa.decimal128(38, scale))
-    # A decimal is stored as a little-endian integer of 128 bits; 18 digits are in its lower half.
-    halves = np.frombuffer(decimals.buffers()[1], np.int64)
-    units = halves[2 * decimals.offset : 2 * (decimals.offset + len(decimals)) : 2]
-    return units
+    return _halves(decimals)[0]  # 18 digits are in the lower one
+
+
+def _halves(decimals: pa.Decimal128Array) -> tuple[Ints, Ints]:
+    """The lower and the upper halves of decimals, little-endian integers of 128 bits; 0 where one is null."""
+    halves = np.frombuffer(decimals.buffers()[1], np.int64).reshape(-1, 2)
+    halves = halves[decimals.offset : decimals.offset + len(decimals)]
+    if decimals.null_count:
+        halves = np.where(validity(decimals)[:, np.newaxis], halves, 0)
+    return halves[:, 0], halves[:, 1]
 
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
@@ -169,6 +184,11 @@ def moments(column: pa.Array, zone: tzinfo = UTC, *, empty: int = 0) -> Parsed[I
     """
     if pa.types.is_timestamp(column.type):
         return _from_timestamps(column, empty)
+    if pa.types.is_date32(column.type):
+        days = filled(column.view(pa.int32())).astype(np.int64)
+        if len(days) and int(days.min()) >= DAY_MIN and int(days.max()) <= DAY_MAX:
+            starts = day_starts(days, zone)
+            return Parsed(np.where(validity(column), starts, empty) if column.null_count else starts, {})
     ways: list[Way[Ints]] = [
         (USUAL_MOMENT, _moments_at_once),
         (USUAL_DAY, lambda text: day_starts(text.cast(pa.date32()).cast(pa.int32()).to_numpy(), zone)),

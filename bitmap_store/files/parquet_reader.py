@@ -15,7 +15,7 @@ from bitmap_store.errors import Invalid
 from bitmap_store.files.blocks import Block, Form, Shape
 
 _ROWS_MAX = 1 << 18
-_NARROW_ROWS_MAX = 1 << 20
+_NARROW_ROWS_MAX = 1 << 19
 """Of numbers and codes alone, which take no more memory than they seem to."""
 _CODE_BYTES_MAX = 4
 """A string column with fewer bytes a row than this is stored as codes of a dictionary, and is read as such."""
@@ -23,7 +23,7 @@ _CODE_BYTES_MAX = 4
 
 def read_parquet(path: Path, shape: Shape, block_bytes: int) -> Iterator[Block]:
     """The rows of the file in batches of about `block_bytes` as they are stored, at most 262,144 rows each, or
-    1,048,576 of numbers and codes."""
+    524,288 of numbers and codes."""
     size = path.stat().st_size
     try:
         yield from _blocks(path, size, shape, block_bytes)
@@ -38,7 +38,10 @@ def _blocks(path: Path, size: int, shape: Shape, block_bytes: int) -> Iterator[B
             if not _fits(field.type, form):
                 raise Invalid(f"column {column!r} has the type {field.type}, which is not taken here", argument=column)
         coded = _coded_columns(file)
-        narrow = all(field.name in coded or _is_fixed(field.type) for field in file.schema_arrow)
+        narrow = all(
+            field.name in coded or _is_fixed(field.type) or pa.types.is_dictionary(field.type)
+            for field in file.schema_arrow
+        )
         rows_max = _NARROW_ROWS_MAX if narrow else _ROWS_MAX
     line = 1
     with pq.ParquetFile(path, read_dictionary=coded, page_checksum_verification=True) as file:

@@ -102,12 +102,17 @@ def prepare(
 
 def prepare_of(store: Path, tag: int, version: int, to_be: Iterable[Fragment]) -> int:
     """The same for fragments that are at hand, in order of value and shard; for any thread."""
+    return prepare_base(store, tag, partial(TagBase.of_fragments, version, to_be))
+
+
+def prepare_base(store: Path, tag: int, base: Callable[[int], TagBase]) -> int:
+    """The same for a base that is at hand, made with the stamp; for any thread."""
     stamp = new_stamp()
     if AVAILABLE:
         directory = directory_of(store)
         with _without_room():
             directory.mkdir(exist_ok=True)
-            write_tag(tag_file(directory, tag, stamp), TagBase.of_fragments(version, to_be, stamp))
+            write_tag(tag_file(directory, tag, stamp), base(stamp))
     return stamp
 
 

@@ -38,7 +38,7 @@ from bitmap_store.sqlite.fold import ENTRIES_MAX, fold, version_at
 from bitmap_store.sqlite.jobs import ImportRequest, find_job, mark_interrupted, page_of_jobs, page_of_rejections
 from bitmap_store.sqlite.memberships import Memberships
 from bitmap_store.sqlite.names import Names
-from bitmap_store.sqlite.profiles import Facts, facts_of, profile_of
+from bitmap_store.sqlite.profiles import facts_of, profile_of
 from bitmap_store.sqlite.settings import StoreSettings
 from bitmap_store.sqlite.soundness import opened
 from bitmap_store.sqlite.summaries import summary_of
@@ -252,7 +252,7 @@ class SqliteStore(Defining):
         if evaluation.cost(plans, within) < SHORT:
             return work(evaluation)
         long = long or any(is_scored(plan.node) for plan in plans)
-        return await self._lanes.run(lambda stop: work(Evaluation(self._memberships, stop)), long=long)
+        return await self._lanes.run(lambda stop: work(evaluation.until(stop)), long=long)
 
     def size_at_hand(self, plan: Plan) -> int | None:
         """See `BitmapStore.size_at_hand`."""
@@ -369,13 +369,6 @@ class SqliteStore(Defining):
         await self._learn_names(kind.id)
         return self._names.listed(kind.id, np.asarray(users, np.int64).tolist())
 
-    def _facts(self, reading: Reading) -> Callable[[list[int]], dict[int, Facts]]:
-        def facts(users: list[int]) -> dict[int, Facts]:
-            with self._memberships.lock:
-                return facts_of(self._connection, reading, users)
-
-        return facts
-
     async def export(self, plan: Plan, columns: Sequence[ExportColumn]) -> tuple[int, Iterator[pa.RecordBatch]]:
         """How many users a plan has, and all of them with their columns, block by block.
 
@@ -386,7 +379,7 @@ class SqliteStore(Defining):
             plan.reading,
             self._names,
             lambda tag, some: self._alive(tag, plan.reading, some),
-            self._facts(plan.reading),
+            partial(facts_of, self._memberships.lock, self._connection, plan.reading),
             lambda other: Evaluation(self._memberships).users(other),
             lambda tag: self._values.get(tag.id, NO_VALUES),
         )
@@ -404,15 +397,22 @@ class SqliteStore(Defining):
             names = self._names.names_of(reading.entity, block)
             yield pa.record_batch([pa.array(block), names], names=["id", "user"])
 
-    async def profiles(self, reading: Reading, users: Sequence[int]) -> list[ProfileFacts | None]:
-        """See `BitmapStore.profiles`."""
+    async def present(self, reading: Reading, users: Sequence[int]) -> list[str | None]:
+        """See `BitmapStore.present`."""
         universe = self._memberships.universe(reading)
         there = [user for user in users if user in universe]
         await self._learn_names(reading.entity)
         names = dict(zip(there, self._names.listed(reading.entity, there), strict=True))
-        load = self._facts(reading)
-        facts = load(there) if len(there) <= QUICK_USERS else await asyncio.to_thread(load, there)
-        return [profile_of(user, names[user], facts.get(user, ([], {}))) if user in names else None for user in users]
+        return [*map(names.get, users)]
+
+    async def profiles(self, reading: Reading, users: Sequence[int]) -> list[ProfileFacts | None]:
+        """See `BitmapStore.profiles`."""
+        names = await self.present(reading, users)
+        there = [user for user, name in zip(users, names, strict=True) if name is not None]
+        load = partial(facts_of, self._memberships.lock, self._connection, reading, there)
+        facts = load() if len(there) <= QUICK_USERS else await asyncio.to_thread(load)
+        known = zip(users, names, strict=True)
+        return [None if name is None else profile_of(user, name, facts.get(user, ([], {}))) for user, name in known]
 
     # ------------------------------------------------------------ writes
 

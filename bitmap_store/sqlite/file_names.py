@@ -5,6 +5,7 @@ Ids are given at once, in short transactions; whom they stand for exists from th
 
 import os
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from bitmap_store.bitmaps import bitmap_of, ids_of
 from bitmap_store.dictionary import GrowingDictionary
 from bitmap_store.errors import Conflict
 from bitmap_store.files.buffers import stored
+from bitmap_store.files.cells import Users
 from bitmap_store.files.texts import plain_text
 from bitmap_store.hashing import Hash, Hashed, Places, Texts
 from bitmap_store.rows import is_member
@@ -29,7 +31,6 @@ NUMBERS_MAX = 1 << 26
 """User ids that are whole numbers below this are looked up in an array."""
 TICKED = 1 << 27
 """Dense ids below this have a byte each while a file is read."""
-_UNMET = -2
 
 
 class Met:
@@ -39,9 +40,9 @@ class Met:
         self._ticked = np.zeros(1, np.bool_)
         self._others = BitMap()
 
-    def add(self, ids: Places) -> None:
+    def add(self, ids: Users) -> None:
         """Adds dense ids, in any order and each as often as it is named; -1 is nobody."""
-        most = int(ids.max(initial=-1))
+        most = int(ids.max()) if len(ids) else -1
         if most >= TICKED:
             self._others |= bitmap_of(np.unique(ids[ids >= TICKED]))
             ids = ids[ids < TICKED]
@@ -68,9 +69,11 @@ class FileNames:
         self._seen = GrowingDictionary(Hash(os.urandom(16)))
         self._seen_ids: Places = np.zeros(0, np.int64)
         self._linked: list[tuple[pa.Array, Places]] = []
-        self._of_numbers: Places = np.zeros(0, np.int64)  # by the number
+        # By the number; the largest of the type is of one that was not met. Without identifiers nobody is refused, and
+        # as many lie in the cache of the processor again.
+        self._of_numbers: NDArray[Any] = np.zeros(0, np.uint32 if id_kind is None else np.int64)
 
-    def resolve(self, names: pa.Array) -> Places:
+    def resolve(self, names: pa.Array) -> Users:
         """The dense id of each row; new names get one. -1 for an identifier that nobody has but that is the user id
         of somebody: see `refusal`. Whole numbers are names as well; one becomes text when it is first met."""
         if pa.types.is_integer(names.type):
@@ -87,19 +90,19 @@ class FileNames:
             ids[some] = self._writer.submit(partial(self._named, asked.take(some))).result()
         return ids if rows is None else ids[rows]
 
-    def _by_number(self, names: pa.Array) -> Places:
+    def _by_number(self, names: pa.Array) -> Users:
         numbers = stored(names)
         if len(numbers) and (numbers.min() < 0 or numbers.max() >= NUMBERS_MAX):
             coded = names.dictionary_encode()
             return self.resolve(plain_text(coded.dictionary)).take(stored(coded.indices))
+        unmet = np.iinfo(self._of_numbers.dtype).max
         missing = (int(numbers.max()) if len(numbers) else -1) + 1 - len(self._of_numbers)
         if missing > 0:
-            grown = np.full(max(missing, len(self._of_numbers)), _UNMET, np.int64)
+            grown = np.full(max(missing, len(self._of_numbers)), unmet, self._of_numbers.dtype)
             self._of_numbers = np.concatenate([self._of_numbers, grown])
         ids = self._of_numbers.take(numbers)
-        if ids.min(initial=0) == _UNMET:
-            unmet = ids == _UNMET
-            fresh = pa.array(numbers[unmet]).unique()
+        if ids.max(initial=0) == unmet:
+            fresh = pa.array(numbers[ids == unmet]).unique()
             self._of_numbers[stored(fresh)] = self.resolve(plain_text(fresh))
             ids = self._of_numbers.take(numbers)
         return ids

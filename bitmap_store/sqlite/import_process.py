@@ -1,5 +1,6 @@
 """The process of one import: opens the store as its parent has it, waits for its turn, imports, says how it went."""
 
+import gc
 import json
 import logging
 import os
@@ -32,6 +33,7 @@ NICENESS = 10
 def main(settings: dict[str, str | int]) -> None:
     """Runs the job that the settings name."""
     keep_pandas_out()
+    gc.freeze()  # what is imported stays, and is not to be looked through again and again
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's interrupt is for the parent, which ends us in order
     os.nice(NICENESS)
     directory, job = Path(str(settings["directory"])), str(settings["job"])

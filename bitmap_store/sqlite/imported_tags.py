@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -19,16 +20,18 @@ from pyroaring import BitMap
 from bitmap_store.bitmaps import ids_of
 from bitmap_store.catalog import Catalog
 from bitmap_store.files.cells import Cells
+from bitmap_store.files.piles import Piles, piles_of
 from bitmap_store.files.repeats import reject_repeats, settle
 from bitmap_store.rows import Rows, in_order, is_constant, is_member, joined, rows_of
 from bitmap_store.sqlite import bases, cache, jobs
 from bitmap_store.sqlite.base import SHARD_BITS, Fragment, TagBase, fragments_and_sets, fragments_of, shards_of
 from bitmap_store.sqlite.database import read_connection
+from bitmap_store.sqlite.fresh import fresh
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.merge import change_of, merged, summed
 from bitmap_store.sqlite.spool import Spool
 from bitmap_store.sqlite.writer import Transaction, Writer
-from bitmap_store.values import NEVER, Rejection, Tag, TagKind
+from bitmap_store.values import NEVER, SINGLE_KINDS, Rejection, Tag, TagKind
 
 MICROSECOND = timedelta(microseconds=1)
 THREADS = 2
@@ -37,6 +40,8 @@ AHEAD = 2
 """Tags that are worked out before the one whose turn it is has been taken."""
 
 Shards = NDArray[np.uint32]
+Said = Cells | Piles
+"""What a block says of a tag."""
 
 
 class FileRows:
@@ -121,7 +126,7 @@ class ImportedTags:
         self._repeated = repeated
         self._spool = spool
 
-    def outcomes(self, cells: dict[str, list[Cells]]) -> Iterator[Outcome]:
+    def outcomes(self, cells: dict[str, list[Said]]) -> Iterator[Outcome]:
         """What becomes of all tags, one after the other; the cells are taken out as they are used."""
         waiting: list[Future[Outcome]] = []
         with ThreadPoolExecutor(THREADS, "tagroar-tags") as pool:
@@ -141,8 +146,12 @@ class ImportedTags:
         rows["since"] = self._moment
         return self._merged(-entity, TagKind.FLAG, rows, replace=False)
 
-    def _outcome(self, key: str, parts: Sequence[Cells]) -> Outcome:
+    def _outcome(self, key: str, said: Sequence[Said]) -> Outcome:
         tag = self._catalog.tag(key)
+        piles = [part for part in said if isinstance(part, Piles)]
+        if piles and len(piles) == len(said) and (outcome := self._fresh(tag, piles)) is not None:
+            return outcome
+        parts = [part.cells(key) if isinstance(part, Piles) else part for part in said]
         rows, rejected = rows_of(0), list[Rejection]()
         if parts and self._request.kind == "table":
             rows = self._rows(tag, settle(parts, self._repeated))
@@ -159,9 +168,7 @@ class ImportedTags:
         rows["user"] = cells.users
         if cells.values is not None:
             names = cells.values.names.to_pylist()
-            known: Mapping[str, int] = self._catalog.values(tag).names
-            if not known.keys() >= set(names):
-                known = self._writer.submit(lambda transaction: _all_known(transaction, tag, names)).result()
+            known = self._known(tag, names)
             # An event without a value has the id 0, as in a batch.
             rows["value"] = np.array([*(known[name] for name in names), 0], np.int32)[cells.values.codes]
         columns: Iterable[tuple[str, NDArray[Any] | None]] = (
@@ -174,11 +181,44 @@ class ImportedTags:
         for name, column in columns:
             if column is not None:
                 rows[name] = column
+        self._stamp(tag, rows)
+        return rows
+
+    def _known(self, tag: Tag, names: list[str]) -> Mapping[str, int]:
+        """The ids of values; new ones of open tags get one."""
+        known: Mapping[str, int] = self._catalog.values(tag).names
+        if known.keys() >= set(names):
+            return known
+        return self._writer.submit(lambda transaction: _all_known(transaction, tag, names)).result()
+
+    def _stamp(self, tag: Tag, rows: Rows) -> None:
+        """What rows say that the file does not: where they come from, since when, and maybe until when."""
         rows["source"] = self._source
         rows["since"] = self._moment
         if tag.valid_for is not None:
             _end(rows, tag.valid_for // MICROSECOND, None if tag.kind is TagKind.EVENT else self._moment)
-        return rows
+
+    def _fresh(self, tag: Tag, piles: Sequence[Piles]) -> Outcome | None:
+        """What becomes of a tag that has no members yet; None for others, and where a user stands twice."""
+        memberships = self._writer.memberships
+        version = memberships.tail()
+        if not memberships.is_empty(tag.id, version):
+            return None
+        users = piles_of(piles, tag.key)
+        known = self._known(tag, [name for name in users if name is not None])
+        row = rows_of(1)
+        self._stamp(tag, row)
+        of_values = {
+            0 if name is None else known[name]: ids.astype(np.uint32, copy=False) for name, ids in users.items()
+        }
+        found = fresh(of_values, row, tag.kind in SINGLE_KINDS)
+        if found is None:
+            return None
+        files = self._writer.memberships.bases.directory
+        stamp = None if files is None else cache.prepare_base(files.parent, tag.id, partial(found.base, version))
+        said = FileRows(tag.id, self._generation)
+        staged = Staged(tag.id, tag.kind, said, found.touched, version, found.shards, stamp)
+        return Outcome(staged, found.fragments, Change(found.touched, rows_of(0), None))
 
     def _merged(self, tag: int, kind: TagKind, new: Rows, replace: bool) -> Outcome:
         """The fragments as they will be, from rows in canonical order, and what that changes."""

@@ -23,7 +23,8 @@ from bitmap_store.catalog import Catalog
 from bitmap_store.definitions import TagDefinition
 from bitmap_store.errors import Invalid
 from bitmap_store.files.blocks import PROFILES
-from bitmap_store.files.cells import Cells, Interpreted
+from bitmap_store.files.cells import Interpreted, Users
+from bitmap_store.files.piles import Piled
 from bitmap_store.files.profiles import ProfileRows, profiles
 from bitmap_store.files.reader import ahead, read_blocks
 from bitmap_store.files.repeats import repeated_rows
@@ -32,7 +33,7 @@ from bitmap_store.sqlite import cache, jobs
 from bitmap_store.sqlite.database import read_connection
 from bitmap_store.sqlite.definitions import define_tag
 from bitmap_store.sqlite.file_names import FileNames, Met
-from bitmap_store.sqlite.imported_tags import ImportedTags, Staged
+from bitmap_store.sqlite.imported_tags import ImportedTags, Said, Staged
 from bitmap_store.sqlite.layers import Change
 from bitmap_store.sqlite.merge import change_of, merged
 from bitmap_store.sqlite.name_upkeep import renew_file
@@ -81,7 +82,7 @@ class Import:
         self._totals = Totals()
         self._told = 0.0
         self._moment = writer.clock.micros()
-        self._cells: dict[str, list[Cells]] = {}
+        self._said: dict[str, list[Said]] = {}
         self._users = Met()
         self._wide: list[WideRows] = []
         self._spool = Spool(writer.names.directory)
@@ -196,17 +197,22 @@ class Import:
             self._totals.read += block.rows
             self._reject([*block.rejected, *meant.rejected])
             ids = names.resolve(meant.names)
-            if (ids < 0).any():
-                meant = self._without_refused(meant, ids < 0, names)
-            numbered = meant.numbered(ids.astype(np.uint32)).kept(self._spool.kept)
+            if int(ids.min(initial=0)) < 0:
+                whole = meant.as_cells() if isinstance(meant, Piled) else meant
+                meant = self._without_refused(whole, ids < 0, names)
+            numbered = meant.numbered(ids.astype(np.uint32, copy=False)).kept(self._spool.kept)
             self._users.add(ids)
             if request.kind == "table" and request.mode == "replace":  # a column that says nothing empties its tag
                 for key in block.columns.keys() - {"user"}:
-                    self._cells.setdefault(key, [])
+                    self._said.setdefault(key, [])
             if isinstance(numbered, WideRows):
                 self._wide.append(numbered)
+            if isinstance(numbered, Piled):
+                piles = numbered.piles
+                for tag in piles.tags():
+                    self._said.setdefault(tag, []).append(piles)
             for cells in numbered.cells:
-                self._cells.setdefault(cells.tag, []).append(cells)
+                self._said.setdefault(cells.tag, []).append(cells)
             self._tell(0.6 * min(1.0, block.bytes_done / size))
 
     def _without_refused(self, meant: M, refused: NDArray[np.bool_], names: FileNames) -> M:
@@ -230,7 +236,7 @@ class Import:
 
     # ------------------------------------------------------------ profiles
 
-    def _read_profiles(self, names: FileNames) -> Iterable[tuple[ProfileRows, NDArray[np.int64]]]:
+    def _read_profiles(self, names: FileNames) -> Iterable[tuple[ProfileRows, Users]]:
         size = max(self._request.path.stat().st_size, 1)
         for block in read_blocks(self._request.path, self._request.format, PROFILES):
             rows = profiles(block)
@@ -244,7 +250,7 @@ class Import:
         transaction: Transaction,
         entity: EntityKind,
         names: FileNames,
-        found: Sequence[tuple[ProfileRows, NDArray[np.int64]]],
+        found: Sequence[tuple[ProfileRows, Users]],
     ) -> WriteResult:
         """Applies all rows in order; a row with an identifier of somebody else's is rejected as a whole."""
         changed = 0
@@ -285,8 +291,8 @@ class Import:
         tags = ImportedTags(
             self._writer, self._request, catalog, self._moment, source, staging.generation, repeated, self._spool
         )
-        total = len(self._cells) + 1
-        for done, outcome in enumerate(tags.outcomes(self._cells), 1):
+        total = len(self._said) + 1
+        for done, outcome in enumerate(tags.outcomes(self._said), 1):
             self._reject(outcome.rejected)
             staging.add(outcome.staged.tag, outcome.fragments, outcome.change)
             yield outcome.staged

@@ -12,7 +12,8 @@ from typing import Any
 
 from pyroaring import BitMap
 
-from bitmap_store.containers import is_sparse, widened
+from bitmap_store.containers import settled
+from bitmap_store.croaring import Mapped, frozen_size
 from bitmap_store.plan import Alike, Leaf
 from bitmap_store.sqlite.layers import Layer, bytes_of
 
@@ -25,7 +26,7 @@ class KnownLeaf:
     users: BitMap
     since: int
     until: int
-    is_wide: bool = False
+    is_settled: bool = False
 
 
 class LeafCache:
@@ -54,18 +55,18 @@ class LeafCache:
                 return None
             self._found.move_to_end((leaf, stamp))
             known: KnownLeaf = found[0]
-        return known.users if known.is_wide or is_sparse(known.users) else self._widened(leaf, known)
+        return known.users if known.is_settled else self._settled(leaf, known)
 
-    def _widened(self, leaf: Leaf | Alike, known: KnownLeaf) -> BitMap:
-        """Gives a leaf that is asked for again the form that is combined fastest."""
-        wide = replace(known, users=widened(known.users), is_wide=True)
+    def _settled(self, leaf: Leaf | Alike, known: KnownLeaf) -> BitMap:
+        """Gives a leaf that is asked for again the form that is read fastest."""
+        found = replace(known, users=settled(known.users), is_settled=True)
         with self._lock:
             if (leaf, known.stamp) in self._found:
                 newest = self._newest.get(leaf)
-                self._put((leaf, known.stamp), wide, wide_bytes_of(wide.users))
+                self._put((leaf, known.stamp), found, settled_bytes_of(found.users))
                 if newest == known.stamp and (leaf, known.stamp) in self._found:
                     self._newest[leaf] = newest
-        return wide.users
+        return found.users
 
     def newest(self, leaf: Leaf, moment: int) -> KnownLeaf | None:
         """The leaf at the newest stamp for which it is known, if that holds at this moment."""
@@ -122,6 +123,6 @@ class LeafCache:
                 del self._newest[key[0]]
 
 
-def wide_bytes_of(users: BitMap) -> int:
-    """What a widened set takes in memory."""
-    return 64 + 8208 * ((users.max() >> 16) + 1)
+def settled_bytes_of(users: BitMap) -> int:
+    """What a settled set takes in memory."""
+    return 64 + frozen_size(users) if isinstance(users, Mapped) else bytes_of(users)

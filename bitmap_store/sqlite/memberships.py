@@ -418,11 +418,13 @@ class Memberships:
         if standing is None or reading.version < standing.floor:
             return None
         if standing.is_base(reading.version):
-            if type(leaf) is Tagged and leaf.values is not None and len(leaf.values) == 1 and leaf.span is ANY_SPAN:
-                table = standing.base.values.get(leaf.values[0])  # what most leaves are
+            if type(leaf) is Tagged and leaf.span is ANY_SPAN:  # what most leaves are, and everyone
+                tables = standing.base.values
+                values = tables if leaf.values is None else leaf.values
+                table = tables.get(next(iter(values))) if len(values) == 1 else None
                 if table is not None and reading.moment < table.ends_first:
                     return table.users
-            elif _held_by(standing.base, leaf, reading.moment):
+            if _held_by(standing.base, leaf, reading.moment):
                 return standing.base.members(leaf, reading.moment)
         return self._cache.find(leaf, self._stamp(leaf.tag, standing, reading.version), reading.moment)
 
@@ -487,6 +489,11 @@ class Memberships:
         earlier = self._log.read(tag, version, later[0].version - 1 if later else self.version)
         changes = [change for _, _, change in earlier] + self._log.changes(tag, later)
         return BitMap.union(BitMap(), *(change.touched for change in changes))
+
+    def is_empty(self, tag: int, version: int) -> bool:
+        """Whether nobody has a row of a tag at a version: its base has none, and nothing was written since."""
+        standing, layers = self._at(tag, version)
+        return not standing.base.values and not layers
 
     def overlaid(self, tag: int, version: int) -> BitMap:
         """The users whose rows of a tag are not in its base as they are at a version."""

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from itertools import repeat
 from typing import Any
@@ -26,8 +27,15 @@ known_moment = lru_cache(1 << 16)(moment_of)
 """`moment_of`, which is asked again and again about the moments of imports."""
 
 
-def facts_of(connection: sqlite3.Connection, reading: Reading, users: list[int]) -> dict[int, Facts]:
+def facts_of(
+    lock: AbstractContextManager[Any], connection: sqlite3.Connection, reading: Reading, users: list[int]
+) -> dict[int, Facts]:
     """The facts of each user that has any: rows have the versions from and to which they held."""
+    with lock:
+        return _facts(connection, reading, users)
+
+
+def _facts(connection: sqlite3.Connection, reading: Reading, users: list[int]) -> dict[int, Facts]:
     found: dict[int, Facts] = {}
     for start in range(0, len(users), _CHUNK):
         chunk = users[start : start + _CHUNK]

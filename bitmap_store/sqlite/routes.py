@@ -12,6 +12,7 @@ from bitmap_store.files.cells import Interpreted, Target
 from bitmap_store.files.events import events
 from bitmap_store.files.infer import Inferred, infer
 from bitmap_store.files.memberships import memberships
+from bitmap_store.files.piles import Subjects, piled
 from bitmap_store.files.reader import Format
 from bitmap_store.files.table import shape_of, table
 from bitmap_store.values import Tag
@@ -36,7 +37,10 @@ def route_of(kind: str, catalog: Catalog, entity: str, timezone: ZoneInfo) -> Im
 
     match kind:
         case "memberships":
-            return ImportRoute(MEMBERSHIPS, lambda block: memberships(block, targets.get, close))
+            subjects = Subjects(targets.get)
+            return ImportRoute(
+                MEMBERSHIPS, lambda block: piled(block, subjects) or memberships(block, targets.get, close)
+            )
         case "table":
             return ImportRoute(shape_of(targets), lambda block: table(block, targets))
         case "events":

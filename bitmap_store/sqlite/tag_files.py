@@ -63,9 +63,10 @@ def write_tag(path: Path, base: TagBase) -> None:
             row["ends_first"] = value.ends_first
             row["set_at"], row["set_size"] = file.put_set(value.users)
             varying = value.varying()
+            constants = value.constants()
             for name in CONSTANTS:
-                if name not in varying:
-                    row[name] = value.column(name)[0]
+                if name in constants:
+                    row[name] = constants[name]
             columns.extend((place, *written) for name in varying for written in _column(file, name, value.column(name)))
             if "expires" in varying:
                 moments, users = value.endings()
@@ -74,7 +75,7 @@ def write_tag(path: Path, base: TagBase) -> None:
         file.name("values", values)
         file.name("columns", np.array(columns, COLUMN))
         _write_numbers(file, base)
-        file.finish({"version": base.version, "stamp": base.stamp, "exclusive": _is_exclusive(base)})
+        file.finish({"version": base.version, "stamp": base.stamp, "exclusive": base.exclusive or _is_exclusive(base)})
 
 
 def _column(file: SectionsWriter, name: str, column: Column) -> Iterator[tuple[Any, ...]]:

@@ -5,7 +5,8 @@ base any more, and tags whose base has moved on from the rows per user, are aske
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise, repeat
 from operator import attrgetter
 from typing import Any
@@ -24,14 +25,13 @@ from bitmap_store.sqlite.memberships import Memberships
 from bitmap_store.sqlite.profiles import MEMBERSHIP, memberships, memberships_of
 from bitmap_store.sqlite.sections import Unusable
 from bitmap_store.sqlite.user_rows import UserRows
-from bitmap_store.values import NEVER, Membership, Tag, TagKind
+from bitmap_store.values import Membership, Tag, TagKind
 
 SELECTIONS = 16
 """Choices of tags whose places are remembered, beside each file of rows per user."""
 QUICK_USERS = 4
 """Of so many users it is answered at once what they have, where the rows per user say it."""
 _ID = attrgetter("id")
-_UNKNOWN, _SHARED, _OWN = range(3)
 
 Placed = dict[int, list[tuple[int, Membership]]]
 """By user: memberships, each with the place of its tag among those that were asked for."""
@@ -64,23 +64,77 @@ class _Standings:
 
 @dataclass(slots=True)
 class _Selection:
-    """For each code the place of its tag among some tags, -1 for other tags. ascending: codes are in their order."""
+    """For each code the place of its tag among some tags, -1 for other tags.
+
+    ascending: codes are in their order. whole: there are no codes of other tags.
+    """
 
     tags: Sequence[Tag]
     ids: tuple[int, ...]
     place_of: dict[int, int]
     places: NDArray[np.int32]
     ascending: bool
+    whole: bool
     standings: _Standings | None = None
+
+
+class _Own:
+    """A code whose memberships differ from user to user, or end: told for each of them."""
+
+    __slots__ = ("_columns", "_ends", "_made", "_name", "_one", "_tag", "_value")
+
+    def __init__(self, asked: Asked, tag: Tag, value: ValueBase, one: Membership | None) -> None:
+        """one: the membership of all users, where it is the same."""
+        constants = value.constants()
+        self._tag = tag
+        self._value = value
+        self._name = asked.values_of(tag).name_of(value.value) if value.value else None
+        self._columns = [(each, constants.get(each)) for each in MEMBERSHIP]
+        self._ends: int | None = constants.get("expires")
+        self._one = one
+        self._made: Callable[[int], Membership] | None = None
+        varying = [each for each, constant in self._columns if constant is None]
+        if varying == ["units"] and tag.kind in (TagKind.NUMBER, TagKind.DATE):  # as of most of these
+            [like] = memberships(tag, [None], [[constant or 0] for _, constant in self._columns], asked.sources)
+            said = (like.tag, None, like.since, like.expires_at, like.source, like.score)
+            self._made = partial(Membership, *said)
+
+    def of(self, asked: Asked, users: NDArray[np.uint32]) -> Sequence[Membership | None]:
+        """The memberships of ascending users who have the code, as far as they hold, or have ended if that was asked
+        for."""
+        tag, moment, ended = self._tag, asked.reading.moment, asked.ended
+        if tag.kind is TagKind.EVENT:
+            rows = self._value.rows_of(users)
+            rows = rows.take((rows["expires"] <= moment) == ended)
+            found = dict(memberships_of(tag, rows, asked.values_of(tag), asked.sources))
+            return [found.get(user) for user in users.tolist()]
+        if self._ends is not None and (self._ends <= moment) != ended:
+            return [None] * len(users)
+        if self._one is not None:
+            return [self._one] * len(users)
+        places = places_of(self._value.users, users)
+        if self._made is not None:
+            return [*map(self._made, self._value.part("units", places).tolist())]
+        columns: list[Any] = [
+            repeat(constant) if constant is not None else self._value.part(each, places).tolist()
+            for each, constant in self._columns
+        ]
+        made = memberships(tag, repeat(self._name, len(users)), columns, asked.sources)
+        if self._ends is not None:
+            return made
+        return [each if (ends <= moment) == ended else None for each, ends in zip(made, columns[1], strict=True)]
 
 
 @dataclass(slots=True)
 class _Kept:
-    """What is remembered beside a file of rows per user; a code's object is there before its kind says so."""
+    """What is remembered beside a file of rows per user.
+
+    told: what each code says, None where nobody looked yet. shared: which say the same of all their users, for good.
+    """
 
     rows: UserRows
-    kinds: NDArray[np.uint8]
-    shared: NDArray[Any]
+    told: list[Membership | _Own | None]
+    shared: NDArray[np.bool_]
     selections: dict[tuple[int, ...], _Selection] = field(default_factory=dict)
     latest: _Selection | None = None
 
@@ -88,7 +142,7 @@ class _Kept:
     def of(cls, rows: UserRows) -> "_Kept":
         """Nothing yet."""
         codes = len(rows.values)
-        return cls(rows, np.zeros(codes, np.uint8), np.full(codes, None, object))
+        return cls(rows, [None] * codes, np.zeros(codes, bool))
 
     def selection(self, tags: Sequence[Tag]) -> _Selection:
         """Where the codes of these tags stand."""
@@ -98,14 +152,15 @@ class _Kept:
         key = tuple(map(_ID, tags))
         known = self.selections.get(key)
         if known is None:
-            places = np.full(len(self.kinds), -1, np.int32)
+            places = np.full(len(self.told), -1, np.int32)
             for place, tag in enumerate(tags):
                 codes = self.rows.tags.get(tag.id)
                 if codes is not None:
                     places[codes.first : codes.first + codes.count] = place
             chosen = places[places >= 0]
             ascending = bool((chosen[1:] >= chosen[:-1]).all())
-            known = _Selection(tags, key, {tag: place for place, tag in enumerate(key)}, places, ascending)
+            place_of = {tag: place for place, tag in enumerate(key)}
+            known = _Selection(tags, key, place_of, places, ascending, len(chosen) == len(places))
             if len(self.selections) >= SELECTIONS:
                 self.selections = {}
             self.selections[key] = known
@@ -113,17 +168,22 @@ class _Kept:
         self.latest = known
         return known
 
-    def learn(self, asked: Asked, base: TagBase, code: int, place: int) -> None:
-        """Finds out whether all memberships of a code are the same."""
-        tag = asked.tags[place]
+    def learn(self, asked: Asked, selection: _Selection, standings: _Standings, code: int) -> Membership | _Own:
+        """Finds out what a code says: the same of all its users for good, or something of each."""
+        place = int(selection.places[code])
+        tag, base = asked.tags[place], standings.bases[place]
+        assert base is not None  # a code of a tag whose base is not mapped is left out
         value = base.values[int(self.rows.values[code])]
-        constants = value.constants()
-        if tag.kind is TagKind.EVENT or value.varying() or constants["expires"] != NEVER:
-            self.kinds[code] = _OWN
-            return
-        name = asked.values_of(tag).name_of(value.value) if value.value else None
-        [self.shared[code]] = memberships(tag, [name], [[constants[each]] for each in MEMBERSHIP], asked.sources)
-        self.kinds[code] = _SHARED
+        one: Membership | None = None
+        if tag.kind is not TagKind.EVENT and not value.varying():
+            constants = value.constants()
+            name = asked.values_of(tag).name_of(value.value) if value.value else None
+            [made] = memberships(tag, [name], [[constants[each]] for each in MEMBERSHIP], asked.sources)
+            one = replace(made, is_shared=True)
+        found = one if one is not None and one.expires_at is None else _Own(asked, tag, value, one)
+        self.told[code] = found
+        self.shared[code] = found is one
+        return found
 
 
 class UserTags:
@@ -147,7 +207,8 @@ class UserTags:
 
     def tags_of(self, asked: Asked, users: Sequence[int]) -> list[list[Membership]]:
         """For each user the memberships of the tags, in their order; see `BitmapStore.tags_of`."""
-        wanted = BitMap(users) & self._memberships.universe(asked.reading)
+        universe = self._memberships.universe(asked.reading)
+        wanted = BitMap([user for user in users if user in universe])
         rows = self._memberships.bases.user_rows(asked.reading.entity) if wanted else None
         found = None if rows is None else self._gather(rows, asked, wanted)
         if found is None:
@@ -172,7 +233,7 @@ class UserTags:
             kept = self._kept[asked.reading.entity] = _Kept.of(rows)
         selection = kept.selection(asked.tags)
         standings = self._standings(rows, selection, asked.reading.version)
-        bases, left = standings.bases, standings.left
+        left = standings.left
         layered = [
             (place, layers, touched & wanted)
             for place, (layers, touched) in standings.layers.items()
@@ -184,28 +245,27 @@ class UserTags:
         except Unusable as problem:
             self._memberships.bases.drop_rows(asked.reading.entity, problem)
             return None
-        places = selection.places[codes]
-        owners = np.repeat(np.arange(len(ids)), sizes)
-        chosen = places >= 0
-        if left or layered:
-            chosen &= ~_is_overlaid(places, owners, len(asked.tags), left, layered, ids)
-        if not chosen.all():
-            codes, places, owners = codes[chosen], places[chosen], owners[chosen]
-        if not selection.ascending:
-            order = np.lexsort((places, owners))
-            codes, places, owners = codes[order], places[order], owners[order]
-        facts = _facts(kept, asked, bases, codes, places, ids[owners])
-        cuts = np.searchsorted(owners, np.arange(len(ids) + 1)).tolist()
+        owners = np.arange(len(ids)).repeat(sizes)
+        if left or layered or not (selection.whole and selection.ascending):
+            places = selection.places[codes]
+            if left or layered or not selection.whole:
+                chosen = places >= 0
+                chosen &= ~_is_overlaid(places, owners, len(asked.tags), left, layered, ids)
+                codes, places, owners = codes[chosen], places[chosen], owners[chosen]
+            if not selection.ascending:  # of each owner, who stay in order
+                codes = codes[(owners * len(asked.tags) + places).argsort(kind="stable")]
+        told = _told(kept, selection, standings, asked, codes, ids[owners])
         late = self._look_up(asked, left, wanted)
         for place, layers, touched in layered:
             _add(asked, place, joined(rows_in(layers, touched)[0]), late)
+        place_of = {tag.key: place for place, tag in enumerate(asked.tags)} if late else {}
+        cuts = owners.searchsorted(np.arange(len(ids) + 1)).tolist()
         found: dict[int, list[Membership]] = {}
-        for user, (start, end) in zip(ids.tolist(), pairwise(cuts), strict=True):
-            mine = facts[start:end]
+        for user, (start, end) in zip(wanted, pairwise(cuts), strict=True):
+            mine = found[user] = [membership for membership in told[start:end] if membership is not None]
             if user in late:
-                placed = [*zip(places[start:end].tolist(), mine, strict=True), *late[user]]
-                mine = [membership for _, membership in sorted(placed, key=_place_of)]
-            found[user] = [membership for membership in mine if membership is not None]
+                placed = [*((place_of[membership.tag], membership) for membership in mine), *late[user]]
+                found[user] = [membership for _, membership in sorted(placed, key=_place_of)]
         return found
 
     def _standings(self, rows: UserRows, selection: _Selection, version: int) -> _Standings:
@@ -245,59 +305,28 @@ def _add(asked: Asked, place: int, rows: Rows, found: Placed) -> None:
             found.setdefault(user, []).append((place, membership))
 
 
-def _facts(
+def _told(
     kept: _Kept,
+    selection: _Selection,
+    standings: _Standings,
     asked: Asked,
-    bases: Sequence[TagBase | None],
     codes: NDArray[Any],
-    places: NDArray[np.int32],
     users: NDArray[np.uint32],
 ) -> list[Membership | None]:
     """The membership behind each code; None where it does not hold, or where those that ended were asked for."""
-    kinds = kept.kinds[codes]
-    if not kinds.all():
-        unknown = kinds == _UNKNOWN
-        fresh, first = np.unique(codes[unknown], return_index=True)
-        for code, place in zip(fresh.tolist(), places[unknown][first].tolist(), strict=True):
-            kept.learn(asked, _there(bases[place]), code, place)
-        kinds = kept.kinds[codes]
-    facts: list[Membership | None] = [None] * len(codes) if asked.ended else kept.shared[codes].tolist()
-    own = np.flatnonzero(kinds == _OWN)
-    if len(own):
-        own = own[np.argsort(codes[own], kind="stable")]  # by code, and of each the users ascend
-        cuts = [0, *(np.flatnonzero(np.diff(codes[own])) + 1).tolist(), len(own)]
-        for start, end in pairwise(cuts):
-            at = own[start:end]
-            place = int(places[at[0]])
-            value = _there(bases[place]).values[int(kept.rows.values[codes[at[0]]])]
-            for i, membership in zip(at.tolist(), _own(asked, place, value, users[at]), strict=True):
-                facts[i] = membership
-    return facts
-
-
-def _there(base: TagBase | None) -> TagBase:
-    assert base is not None  # a code of a tag whose base is not mapped is left out
-    return base
-
-
-def _own(asked: Asked, place: int, value: ValueBase, users: NDArray[np.uint32]) -> list[Membership | None]:
-    """The memberships of users in a value, as far as they hold, or have ended if that was asked for."""
-    tag, moment = asked.tags[place], asked.reading.moment
-    if tag.kind is TagKind.EVENT:
-        rows = value.rows_of(users)
-        rows = rows.take((rows["expires"] <= moment) == asked.ended)
-        found = dict(memberships_of(tag, rows, asked.values_of(tag), asked.sources))
-        return [found.get(user) for user in users.tolist()]
-    name = asked.values_of(tag).name_of(value.value) if value.value else None
-    constants, places = value.constants(), places_of(value.users, users)
-    columns = [
-        repeat(constants[each]) if each in constants else value.part(each, places).tolist() for each in MEMBERSHIP
-    ]
-    made = memberships(tag, repeat(name, len(users)), columns, asked.sources)
-    if "expires" in constants:
-        holds = (constants["expires"] <= moment) == asked.ended
-        return list(made) if holds else [None] * len(users)
-    return [each if (ends <= moment) == asked.ended else None for each, ends in zip(made, columns[1], strict=True)]
+    found: list[Any] = [None] * len(codes) if asked.ended else [kept.told[code] for code in codes.tolist()]
+    own: dict[_Own, list[int]] = {}
+    for i in (~kept.shared[codes]).nonzero()[0].tolist():
+        code = int(codes[i])
+        said = kept.told[code] or kept.learn(asked, selection, standings, code)
+        if type(said) is _Own:
+            own.setdefault(said, []).append(i)
+        elif not asked.ended:  # what is shared has not
+            found[i] = said
+    for each, at in own.items():
+        for i, membership in zip(at, each.of(asked, users[at]), strict=True):
+            found[i] = membership
+    return found
 
 
 def _is_overlaid(
@@ -320,5 +349,5 @@ def _is_overlaid(
     return overlaid
 
 
-def _place_of(each: tuple[int, Membership | None]) -> int:
+def _place_of(each: tuple[int, Membership]) -> int:
     return each[0]
