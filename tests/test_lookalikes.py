@@ -1,13 +1,21 @@
 """Look-alikes on every engine: who is in, whatever else an audience is asked, and what is refused."""
 
+import asyncio
 import random
+from collections import Counter
 from itertools import pairwise
 from math import log
+from threading import Event as Signal
+from typing import Any
 
 import pytest
+from pyroaring import BitMap
 
 from bitmap_store.definitions import TagDefinition
 from bitmap_store.errors import Conflict, NotFound
+from bitmap_store.likeness import alike
+from bitmap_store.plan import Alike
+from bitmap_store.stopping import Stop
 from bitmap_store.values import Assign, Event, Operation, Remove, Sensitivity, TagKind
 from tests.suite import HOUR, define, define_all, refused
 from tests.worlds import MONDAY, OracleWorld, StillClock, StoreWorld, World
@@ -212,3 +220,99 @@ def test_engines_agree(store_world: StoreWorld, folding_world: StoreWorld, cache
         for as_of in (None, MONDAY):
             *found, expected = [world.members(question, as_of=as_of) for world in worlds]
             assert found == [expected] * 3, question
+
+
+# ---------------------------------------------------------------- scores
+
+
+def test_users_by_the_weights_of_what_they_are_in(world: World) -> None:
+    weights = [("buys", 5), ('city = "Oslo"', -7), ("vip", 3), ('likes = "jazz" and not buys', 1_000), ("buys", 1)]
+    ranked = world.view().ranking("everyone", weights, 1_000)
+    assert [score for _, score in ranked] == sorted((score for _, score in ranked), reverse=True)
+    for user, score in ranked[::9]:
+        having = world.view().contains
+        assert score == sum(weight for each, weight in weights if having(each, [user])[0])
+    for limit in (0, 1, 7, 60):
+        assert world.view().ranking("everyone", weights, limit) == ranked[:limit]
+    some = [each for each in ranked if each[0] in world.members("vip")]
+    assert world.view().ranking("vip", weights, 9) == some[:9]
+    assert [user for user, _ in world.view().ranking("vip", [], 3)] == ["u0", "u1", "u2"]
+    assert world.view().ranking("not everyone", weights, 3) == []
+    assert world.view().score_counts("vip", weights) == Counter(score for _, score in some)
+    assert world.view().score_counts("not everyone", weights) == {}
+
+
+# ---------------------------------------------------------------- of the store alone
+
+
+@pytest.fixture
+def scorings(monkeypatch: pytest.MonkeyPatch) -> list[Alike]:
+    """The look-alikes that are made, one by one."""
+    made: list[Alike] = []
+
+    def counted(node: Alike, *rest: Any) -> BitMap:
+        made.append(node)
+        return alike(node, *rest)
+
+    monkeypatch.setattr("bitmap_store.evaluate.alike", counted)
+    return made
+
+
+def test_it_is_scored_once_for_a_version(store_world: StoreWorld, scorings: list[Alike]) -> None:
+    define_all(store_world)
+    store_world.apply(*planted())
+    text = "like (vip) size 30"
+    assert store_world.size(text) == 30
+    view = store_world.view()
+    pages = view.pages(text, 7)
+    assert sum(map(len, pages)) == view.size(f"{text} or not {text}") - 90
+    view.breakdown(text, "city")
+    view.contains(text, ["u1", "u30"])
+    view.sizes([text, f"{text} and vip", f"not {text}"])
+    assert len(scorings) == 1
+    store_world.apply(Assign("u5", "city", value="Lima"))
+    assert store_world.size(text) == 30
+    assert len(scorings) == 2
+    assert view.size(text) == 30
+    assert len(scorings) == 2
+
+
+def test_those_who_ask_at_once_wait_for_one(store_world: StoreWorld, scorings: list[Alike]) -> None:
+    define_all(store_world)
+    store_world.apply(*planted())
+    plan = store_world.view().plan("like (vip) size 30")
+
+    async def together() -> list[list[int]]:
+        return await asyncio.gather(*(store_world.store.count([plan]) for _ in range(6)))
+
+    assert store_world.run(together()) == [[30]] * 6
+    assert len(scorings) == 1
+
+
+def test_it_is_left_off_when_nobody_waits(store_world: StoreWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    define_all(store_world)
+    store_world.apply(*planted())
+    plan = store_world.view().plan("like (vip) size 30")
+    begun, ended = Signal(), Signal()
+
+    def slow(node: Alike, seeds: BitMap, everyone: BitMap, leaf: object, stop: Stop) -> BitMap:
+        begun.set()
+        try:
+            while True:
+                stop.check()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr("bitmap_store.evaluate.alike", slow)
+
+    async def given_up() -> None:
+        tasks = [asyncio.create_task(store_world.store.count([plan])) for _ in range(2)]
+        assert await asyncio.to_thread(begun.wait, 10)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    store_world.run(given_up())
+    assert ended.wait(10)
+    monkeypatch.undo()
+    assert store_world.size("like (vip) size 30") == 30
