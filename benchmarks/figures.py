@@ -224,7 +224,7 @@ def _json(figure: Figure) -> dict[str, Any]:
     return {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in found.items()}
 
 
-ORDER = ("engine", "apart", "peers", "http", "imports", "writes", "start", "openloop", "sizes")
+ORDER = ("engine", "apart", "alike", "peers", "http", "imports", "writes", "start", "openloop", "sizes")
 
 
 def table(runs: Sequence[Run]) -> str:

@@ -32,14 +32,18 @@ from bitmap_store.expression import (
     operands,
     walk,
 )
+from bitmap_store.features import features
+from bitmap_store.likeness import hundredths
 from bitmap_store.literals import parse_moment
 from bitmap_store.plan import (
     ANY_SPAN,
+    Alike,
     AllOf,
     AnyOf,
     AsOf,
     AtLeastOf,
     Happened,
+    Leaf,
     Listed,
     Node,
     Nothing,
@@ -76,7 +80,7 @@ _ARGUMENTS = {
     "operator": {Operator.EQ: "eq", Operator.GT: "gt", Operator.GTE: "gte", Operator.LT: "lt", Operator.LTE: "lte"}
 }
 _JOINED = (And, Or)
-_LATER = {Lookalike: "lookalike", InSnapshot: "snapshot", Related: "related"}
+_LATER = {InSnapshot: "snapshot", Related: "related"}
 
 
 def local_day(microseconds: int, timezone: ZoneInfo) -> int:
@@ -198,6 +202,8 @@ class Binder:
                 self._node(node, reading, place, ())
             if isinstance(node, At):
                 self._then(node, place)
+            if isinstance(node, Lookalike):
+                self._features(node, place)
 
     def _node(self, node: Expression, reading: Reading, place: str, within: tuple[str, ...]) -> Node:
         self._nodes += 1
@@ -225,9 +231,23 @@ class Binder:
             case At(_, of):
                 then = self._then(node, place)
                 return AsOf(then, self._node(of, then, place, within))
+            case Lookalike(of, size, threshold):
+                seeds = self._node(of, reading, place, within)
+                least = None if threshold is None else hundredths(threshold)
+                return Alike(seeds, self._features(node, place), size, least)
             case Part(seed, start, end):
                 return Slice(seed, round(start * HASH_SPACE), round(end * HASH_SPACE))
         raise Unavailable(f"{type(node).__name__} comes with a later version", argument=place)
+
+    def _features(self, node: Lookalike, place: str) -> tuple[Leaf, ...]:
+        keys = enumerate(node.exclude_tags)
+        excluded = [
+            self._catalog.tag_of(self._entity, key, argument=f"{place}.lookalike.excludeTags.{i}") for i, key in keys
+        ]
+        try:
+            return features(self._catalog, self._entity, frozenset(tag.id for tag in excluded))
+        except TagroarError as error:
+            raise error.within(f"{place}.lookalike") from None
 
     def _then(self, node: At, place: str) -> Reading:
         try:

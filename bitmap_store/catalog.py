@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 from bitmap_store.errors import NotFound
-from bitmap_store.expression import Expression, Match, Saved, nfc, walk
+from bitmap_store.expression import Expression, Lookalike, Match, Saved, nfc, walk
 from bitmap_store.language import parse
-from bitmap_store.plan import Node
+from bitmap_store.plan import Leaf, Node
 from bitmap_store.values import Category, EntityKind, Experiment, SavedAudience, Tag
 
 KEPT_TEXT_BYTES_MAX = 16 << 20
@@ -86,7 +86,7 @@ class Selection:
 class Catalog:
     """All definitions at one moment; every look-up raises NOT_FOUND with the nearest names.
 
-    bound: what binding worked out of these definitions, for as long as they stand.
+    bound, features: what binding worked out of these definitions, for as long as they stand.
     """
 
     version: int = 0
@@ -98,6 +98,9 @@ class Catalog:
     value_tables: Mapping[int, ValueTable] = field(default_factory=dict)
     tags_by_id: Mapping[int, Tag] = field(default_factory=dict)
     bound: dict[tuple[str, Match], Node] = field(default_factory=dict, compare=False, repr=False)
+    features: dict[tuple[str, frozenset[int]], tuple[Leaf, ...]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def entity(self, key: str, *, argument: str | None = None) -> EntityKind:
         """The entity kind with this key."""
@@ -182,4 +185,9 @@ class Catalog:
 
 
 def _names(text: str, wanted: type[Match] | type[Saved], key: str) -> bool:
-    return any(isinstance(node, wanted) and nfc(node.key) == key for _, node in walk(kept_expression(text)))
+    for _, node in walk(kept_expression(text)):
+        if isinstance(node, wanted) and nfc(node.key) == key:
+            return True
+        if wanted is Match and isinstance(node, Lookalike) and key in map(nfc, node.exclude_tags):
+            return True
+    return False

@@ -7,6 +7,7 @@ is meant to refuse what would take seconds, not to choose between ways to evalua
 from collections.abc import Sequence
 
 from bitmap_store.plan import (
+    Alike,
     AllOf,
     AnyOf,
     AsOf,
@@ -24,6 +25,8 @@ PLAN = 20
 """A plan costs as much however few ids there are: it is bound, looked up and answered."""
 RANGE, EVENTS, SLICE = 4, 8, 64
 """For each container: a range of numbers, users by their events, and a slice, which looks at each user."""
+SCORES = 2_000
+"""For each container: the sums of a hundred weights, and the best of them."""
 
 
 def operations(plans: Sequence[Plan], ids: int) -> int:
@@ -53,4 +56,6 @@ def operations_of(node: Node, keys: int) -> int:
             return min(len(users), keys)
         case AsOf(_, of):
             return operations_of(of, keys) + 2 * keys
+        case Alike(of, features):
+            return operations_of(of, keys) + 2 * keys * len(features) + SCORES * keys
     return keys

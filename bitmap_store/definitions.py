@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from bitmap_store.catalog import Catalog, kept_expression
 from bitmap_store.errors import Invalid, NotFound, TagroarError
-from bitmap_store.expression import Expression, Match, Saved, nfc, walk
+from bitmap_store.expression import Expression, Lookalike, Match, Saved, nfc, walk
 from bitmap_store.language import check_key, render
 from bitmap_store.values import (
     SCALE_MAX,
@@ -148,6 +148,9 @@ def check_names(
                     raise Invalid(f"{node.key!r} is of entity {audience.entity!r}", argument=f"{at}.saved")
                 texts = [audience.text]
             else:
+                if isinstance(node, Lookalike):
+                    for i, key in enumerate(node.exclude_tags):
+                        catalog.tag_of(entity, key, argument=f"{at}.lookalike.excludeTags.{i}")
                 continue
             if (type(node), nfc(node.key)) not in seen:
                 seen.add((type(node), nfc(node.key)))

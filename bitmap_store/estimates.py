@@ -13,6 +13,7 @@ from pyroaring import BitMap
 from bitmap_store import croaring
 from bitmap_store.containers import Packed, measured
 from bitmap_store.plan import (
+    Alike,
     AllOf,
     AnyOf,
     AsOf,
@@ -28,6 +29,7 @@ from bitmap_store.plan import (
     Universe,
 )
 from bitmap_store.sharing import Shared
+from bitmap_store.stopping import Stop
 from bitmap_store.words import Counted
 
 EMPTY = BitMap()
@@ -40,6 +42,10 @@ ARRAY_USERS = 1 << 12
 """Users in a key up to which Roaring keeps them as an array."""
 LEAF_COST = 15.0
 """Microseconds that a leaf of packed words takes however many users there are."""
+SCORES_COST = 2_000.0
+"""Microseconds that a look-alike takes for each key of 2^16 users."""
+LIKE = 0.1
+"""The share of everyone who is taken to reach a threshold."""
 _EVERYONE = Universe()
 _COMPOSED = frozenset({AllOf, AnyOf, AtLeastOf, AsOf, Slice})
 
@@ -53,8 +59,11 @@ class Leaves(Protocol):
     def leaf(self, node: Tagged | Range | Happened, reading: Reading) -> BitMap:
         """The users of a leaf over one tag."""
 
-    def known(self, node: Tagged | Range | Happened | Universe, reading: Reading) -> BitMap | None:
-        """What `leaf` or `universe` would give, where that takes no time; None where it has to be read or made."""
+    def known(self, node: Tagged | Range | Happened | Universe | Alike, reading: Reading) -> BitMap | None:
+        """What `leaf`, `universe` or `scored` would give, where that takes no time; None where it has to be made."""
+
+    def scored(self, node: Alike, reading: Reading, make: Callable[[], BitMap], stop: Stop) -> BitMap:
+        """The users of a look-alike: those that are kept, else those that are made. One is made at a time."""
 
 
 class Operand(NamedTuple):
@@ -128,6 +137,11 @@ class At:
                 users = self.universe
             case Listed(listed):
                 users = BitMap(listed) & self.universe
+            case Alike():
+                known = self._leaves.known(node, self.reading)
+                if known is None:
+                    return None
+                users = known
             case Nothing():
                 users = EMPTY
             case _:
@@ -188,6 +202,8 @@ class At:
                 about = self.of(then).about(child)
             case Slice(_, start, end):
                 about = everyone * (end - start) / 2**32
+            case Alike(size=size):
+                about = min(everyone, everyone * LIKE if size is None else size)
             case _:
                 raise TypeError(f"no evaluation for {type(node).__name__}")
         self._abouts[id(node)] = node, about
@@ -237,6 +253,8 @@ class At:
                 return made + times * sum(map(self._or_cost, sizes))
             case AsOf(then, child):
                 return self.of(then).roaring_cost(child, within) + self._and_cost(self.about(node), inf, counting)
+            case Alike():
+                return SCORES_COST * self.keys
         return 0.005 * min(within, KEY_USERS * self.keys)
 
     def _step_cost(self, size: float, node: Node, counting: bool, within: float) -> float:
@@ -309,7 +327,7 @@ class At:
     def quick_cost(self, node: Node, size: float) -> float:
         """About what a node takes at most within `size` users; infinite where a leaf is not at hand."""
         match node:
-            case Tagged() | Range() | Happened() | Universe():
+            case Tagged() | Range() | Happened() | Universe() | Alike():
                 users = self._leaves.known(node, self.reading)
                 if users is None:
                     return inf

@@ -17,6 +17,7 @@ from bitmap_store.bitmaps import (
     difference,
     difference_size,
     ids_between,
+    ids_of,
     intersect_into,
     intersection,
     intersection_size,
@@ -26,7 +27,9 @@ from bitmap_store.bitmaps import (
 )
 from bitmap_store.containers import Containers, measured
 from bitmap_store.estimates import DENSE, EMPTY, FEW_KEYS, At, Leaves
+from bitmap_store.likeness import alike
 from bitmap_store.plan import (
+    Alike,
     AllOf,
     AnyOf,
     AsOf,
@@ -40,6 +43,7 @@ from bitmap_store.plan import (
     Tagged,
     Universe,
 )
+from bitmap_store.scoring import Scores
 from bitmap_store.sharing import Shared
 from bitmap_store.slices import SLICES, among, is_thin
 from bitmap_store.stopping import Stop
@@ -234,6 +238,26 @@ class Evaluation:
         self._stop = stop
         return self
 
+    def scores(self, weights: Sequence[tuple[Plan, int]], reading: Reading) -> Scores:
+        """The sums of the weights of the plans that users are in; all of one reading."""
+        weighted = [(self.users(plan), weight) for plan, weight in weights]
+        return Scores(weighted, self._at(reading).universe, self._stop)
+
+    def ranking(self, plan: Plan, weights: Sequence[tuple[Plan, int]], limit: int) -> tuple[list[int], list[int]]:
+        """The users of a plan with the highest sums of weights, best first, and their sums."""
+        scores = self.scores(weights, plan.reading)
+        users = ids_of(scores.best(self.users(plan), limit, self._stop))
+        sums = scores.of(users)
+        order = np.lexsort((users, -sums))
+        return users[order].tolist(), sums[order].tolist()
+
+    def score_counts(self, plans: Sequence[Plan], weights: Sequence[tuple[Plan, int]]) -> list[dict[int, int]]:
+        """Of each plan how many users have each sum of weights."""
+        if not plans:
+            return []
+        scores = self.scores(weights, plans[0].reading)
+        return [scores.counts(self.users(plan), self._stop) for plan in plans]
+
     def _at(self, reading: Reading) -> At:
         found = self._ats.get(reading)
         if found is None:
@@ -258,6 +282,9 @@ class Evaluation:
         self._stop.check()
         if self._shared is not None:
             node = self._shared.first(node)
+        if isinstance(node, Alike):
+            found = self._alike(node, at)
+            return (found, False) if within is None else (intersection(found, within), True)
         if self._wants_words(node, at, within):
             found, own = words.bitmap_of_term(self._term(node, at, within), self._stop), True
         else:
@@ -291,6 +318,17 @@ class Evaluation:
                     return among(node, some), True
                 return intersection(SLICES.ids(node, at.keys, self._stop), some), True
         raise TypeError(f"no evaluation for {type(node).__name__}")
+
+    def _alike(self, node: Alike, at: At) -> BitMap:
+        """The users of a look-alike, which is made as a whole whatever it is asked within, and kept."""
+
+        def made() -> BitMap:
+            seeds = self._users(node.of, at)[0]
+            return alike(node, seeds, at.universe, lambda leaf: self._leaves.leaf(leaf, at.reading), self._stop)
+
+        found = self._leaves.scored(node, at.reading, made, self._stop)
+        at.keep(node, found)
+        return found
 
     def _parts(self, of: Iterable[Node], at: At, within: BitMap | None) -> list[tuple[BitMap, bool]]:
         """Those operands that are not empty."""
@@ -371,6 +409,8 @@ class Evaluation:
                 return union_size(smaller[0] if len(smaller) == 1 else union(smaller), largest)
             case AsOf(then, child):
                 return intersection_size(self._users(child, self._at(then), within)[0], at.universe)
+            case Alike():
+                return len(self._users(node, at, within)[0])
         return len(self._made(node, at, within)[0])
 
     def _last_size(self, found: BitMap, negative: bool, node: Node | None, other: BitMap | None, at: At) -> int:
@@ -431,6 +471,8 @@ class Evaluation:
                 if is_thin(at.universe, at.keys):
                     return self._leaf(among(node, at.universe))
                 return words.All((self._leaf(SLICES.ids(node, at.keys, self._stop)), self._leaf(at.universe)))
+            case Alike():
+                return self._leaf(self._users(node, at)[0])
         kept = at.packed.get(id(node))
         if kept is not None:
             return words.Leaf(kept)

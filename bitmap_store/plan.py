@@ -6,7 +6,7 @@ Binding is in `bind.py`; evaluation is an engine's affair.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,10 @@ class Happened(Node):
     times: int = 1
 
 
+Leaf = Tagged | Range | Happened
+"""What is asked of one tag."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listed(Node):
     """These dense ids, ascending, as far as they exist."""
@@ -116,6 +120,28 @@ class AtLeastOf(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Alike(Node):
+    """Users who are not in `of` and most like those who are, by what they have of `features`; see `likeness.py`.
+
+    Of the best scores `size`, ties by id; or all of `threshold` or more, in hundredths.
+    """
+
+    of: Node
+    features: tuple["Leaf", ...]
+    size: int | None = None
+    threshold: int | None = None
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Made once, as there may be thousands of features."""
+        object.__setattr__(self, "_hash", hash((self.of, self.features, self.size, self.threshold)))
+
+    def __hash__(self) -> int:
+        """The hash that was made once."""
+        return self._hash
+
+
+@dataclass(frozen=True, slots=True)
 class AsOf(Node):
     """The users of `node` at another reading of the same entity."""
 
@@ -144,6 +170,24 @@ def tags_of(node: Node, reading: Reading) -> Iterator[int]:
                 pending += of
             case AsOf(_, of):
                 pending.append(of)
+            case Alike(of, features):
+                pending += (of, *features)
             case Nothing():
                 continue
     yield -reading.entity
+
+
+def is_scored(node: Node) -> bool:
+    """Whether a part of a node is a look-alike, which takes a second where there are many users."""
+    pending = [node]
+    for each in pending:
+        match each:
+            case Alike():
+                return True
+            case AllOf(of, without):
+                pending += of + without
+            case AnyOf(of) | AtLeastOf(_, of):
+                pending += of
+            case AsOf(_, of):
+                pending.append(of)
+    return False

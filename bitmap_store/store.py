@@ -43,6 +43,18 @@ class Summary:
     bins: tuple[int, ...]
 
 
+Weight = tuple[Plan, int]
+"""What it adds to the score of a user to be in a plan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Users by score, the best first, and the score of each."""
+
+    users: tuple[int, ...]
+    scores: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Sums:
     """Of a NUMBER or DATE tag over an audience, in its integer units and exact: how many have one, the sum of them,
@@ -109,6 +121,16 @@ class BitmapStore(Protocol):
 
     async def profiles(self, reading: Reading, users: Sequence[int]) -> list[ProfileFacts | None]:
         """Names, identifiers and attributes; None for whoever did not exist at the reading."""
+
+    async def score(self, plan: Plan, weights: Sequence[Weight], limit: int) -> Ranking:
+        """The `limit` users of a plan with the highest sums of the weights of the plans that they are in.
+
+        The highest first, of equal ones the lower ids. All plans are of one reading. Takes memory of a bit an id for
+        each binary digit of the sums, in a thread.
+        """
+
+    async def score_counts(self, plans: Sequence[Plan], weights: Sequence[Weight]) -> list[dict[int, int]]:
+        """For each plan how many of its users have which sum of the weights, by ascending sum. Costs as `score`."""
 
     async def summarise(self, plan: Plan, tag: Tag, quantiles: Sequence[float] = (), bins: int = 0) -> Summary:
         """Statistics of a NUMBER or DATE tag over the plan's users who have it."""

@@ -6,7 +6,7 @@ Reading the GraphQL form is in `schema/where.py`; the text form is read here.
 from dataclasses import dataclass
 
 from bitmap_store.errors import TagroarError
-from bitmap_store.expression import Expression, Match, Saved, Users, check_bounds, nfc, operands, walk
+from bitmap_store.expression import Expression, Lookalike, Match, Saved, Users, check_bounds, nfc, operands, walk
 from bitmap_store.language import TEXT_BYTES_MAX, parse
 from bitmap_store.lexer import Kind, located, tokens
 
@@ -70,6 +70,8 @@ class Asked:
         nodes = [(at, node) for at, node in walk(self.expression) if not at or path.startswith(f"{at}.")]
         node = max(nodes, key=lambda each: len(each[0]))[1]
         wanted = node.key if isinstance(node, Match | Saved) else None
+        if isinstance(node, Lookalike) and (place := path.rpartition("excludeTags.")[2]).isdecimal():
+            wanted = node.exclude_tags[int(place)]
         value = f".{path}".rpartition(".tag.in.")[2]
         if isinstance(node, Match) and node.values and value.isdecimal():
             wanted = node.values[int(value)]

@@ -4,14 +4,19 @@ Each formula names its source; `tests/test_statistics.py` compares them with sci
 that ask; nothing here knows of tags or audiences.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import erfc, exp, inf, lgamma, nan, sqrt
+from math import exp, inf, lgamma, nan, sqrt
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from bitmap_store.significance import Floats, adjusted, log_odds, p_values, z_scores
+
+__all__ = ["adjusted", "log_odds", "p_values", "z_scores"]
+"""Those that the store needs as well, to evaluate look-alikes; they belong to this page."""
+
 CONFIDENCE = 0.95
 """Of intervals, unless another is asked for."""
 DISCOVERY_RATE = 0.05
@@ -33,27 +38,6 @@ class Interval:
 def quantile(confidence: float) -> float:
     """How many standard errors a two-sided interval reaches to each side: 1.96 of 0.95."""
     return _NORMAL.inv_cdf((1 + confidence) / 2)
-
-
-def z_scores(inside: ArrayLike, whole: ArrayLike, outside: ArrayLike, rest: ArrayLike) -> Floats:
-    """How far shares of two groups without common members are apart, in standard errors of no difference.
-
-    inside of `whole` and outside of `rest` have what is asked about; arrays of counts, or numbers. 0 where both shares
-    are 0 or both 1, and where a group is empty. The pooled two-proportion z (Fleiss, Levin, Paik 2003, 3.1); its
-    square is Pearson's chi-squared without correction.
-    """
-    inside, whole = np.asarray(inside, float), np.asarray(whole, float)
-    outside, rest = np.asarray(outside, float), np.asarray(rest, float)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        pooled = (inside + outside) / (whole + rest)
-        error = np.sqrt(pooled * (1 - pooled) * (1 / whole + 1 / rest))
-        z = (inside / whole - outside / rest) / error
-    return np.where(np.isfinite(z), z, 0.0)
-
-
-def p_values(z: ArrayLike) -> Floats:
-    """How likely a score at least as far from 0 is by chance, for scores that are normal: two-sided."""
-    return np.array([erfc(abs(each) / sqrt(2)) for each in np.ravel(np.asarray(z, float))])
 
 
 def share_p_values(inside: ArrayLike, whole: int, outside: ArrayLike, rest: int) -> Floats:
@@ -107,19 +91,6 @@ def _doubled_tails(inside: Floats, have: Floats, drawn: int, everyone: int) -> F
 def _log_choose(of: Floats, some: Floats) -> Floats:
     pairs = zip(of.tolist(), some.tolist(), strict=True)
     return np.array([lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1) for n, k in pairs])
-
-
-def adjusted(p: ArrayLike) -> Floats:
-    """p-values of many questions asked together, so that taking those up to a rate keeps the expected part of false
-    findings among them at that rate (Benjamini, Hochberg 1995)."""
-    p = np.asarray(p, float)
-    if not p.size:
-        return p
-    order = np.argsort(p)[::-1]
-    ranks = np.arange(p.size, 0, -1)
-    found = np.empty_like(p)
-    found[order] = np.minimum(np.minimum.accumulate(p[order] * p.size / ranks), 1.0)
-    return found
 
 
 def share_interval(inside: int, whole: int, confidence: float = CONFIDENCE) -> Interval:
@@ -188,14 +159,14 @@ def effect_size(one: Moments, other: Moments) -> float:
     return (one.mean - other.mean) / sqrt(spread) if spread else nan
 
 
-def log_odds(inside: ArrayLike, whole: int, outside: ArrayLike, rest: int, smoothing: float = 1.0) -> Floats:
-    """How much more a group has each thing than another: the logarithm of the ratio of smoothed shares.
+def area_under_curve(ones: Mapping[int, int], others: Mapping[int, int]) -> float | None:
+    """How often one of a group scores above one of another, ties as half: the area under the ROC curve; None of nobody.
 
-    The weight of a feature that is there, less that of one that is not, of a Bernoulli naive Bayes classifier with
-    additive smoothing (Manning, Raghavan, Schütze 2008, 13.3).
+    From how many have which score. The statistic U of Mann and Whitney (1947) over the number of pairs.
     """
-    inside, outside = np.asarray(inside, float), np.asarray(outside, float)
-    one = (inside + smoothing) / (whole + 2 * smoothing)
-    other = (outside + smoothing) / (rest + 2 * smoothing)
-    found: Floats = np.log(one / (1 - one)) - np.log(other / (1 - other))
-    return found
+    pairs = sum(ones.values()) * sum(others.values())
+    above, twice = 0, 0
+    for score in sorted({*ones, *others}):
+        twice += ones.get(score, 0) * (2 * above + others.get(score, 0))
+        above += others.get(score, 0)
+    return twice / (2 * pairs) if pairs else None

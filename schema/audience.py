@@ -14,8 +14,10 @@ from resolvers import (
     catalog,
     differences,
     goals,
+    lookalikes,
     partitions,
     parts,
+    personas,
     profiles,
     saved,
     sentences,
@@ -25,11 +27,22 @@ from resolvers.association import Rule
 from resolvers.cells import By
 from resolvers.differences import MIN_SIZE
 from resolvers.later import later
+from schema.alike import Likeness, LookalikeReason, TypicalValue
 from schema.enums import DifferentiatorOrder, Language, RowKind
 from schema.facts import CategoryKey, Facts
-from schema.figures import Figures
+from schema.figures import Figures, IdKind
 from schema.inputs import BreakdownBy, SplitPart
-from schema.insight import Difference, Edit, NumberDifference, NumberSummary
+from schema.insight import (
+    AssociationItem,
+    Difference,
+    Edit,
+    InOrder,
+    MinSize,
+    NotTags,
+    NumberDifference,
+    NumberSummary,
+    OnlyTags,
+)
 from schema.membership import In
 from schema.node import Node, PageInfo
 from schema.parting import PartitionInput
@@ -39,12 +52,6 @@ from schema.tag import After, First, Most, Tag
 from schema.where import Baseline
 
 Top = Annotated[int, note("How many rows at most; the others are summed up in one.")]
-OnlyTags = Annotated[list[str] | None, note("Only these tags; all of the entity unless given.")]
-NotTags = Annotated[list[str] | None, note("Not these tags, such as those that an audience is asked by.")]
-MinSize = Annotated[
-    int, note("So many of the audience have it, or would at the rate of the others, to be significant.")
-]
-InOrder = Annotated[DifferentiatorOrder, note("What comes first behind what is significant.")]
 
 
 # ---------------------------------------------------------------- profiles
@@ -229,16 +236,26 @@ class Audience(Figures):
         """See the description."""
         return await association.association(info.context, root, tags, min_support, min_confidence, top, size)
 
-    @answer("Lookalike | None", "The users most like these. Comes with a later version.")
+    @answer("Lookalike | None", "The users most like these, who are the seeds and are not in it themselves.")
     @staticmethod
     def lookalike(
         root: strawberry.Parent[answers.Question],
         info: Info,
         size: Annotated[int, argument(BigInt, "How many are wanted.")],
         exclude_tags: Annotated[list[str] | None, note("Tags that may not count.")] = None,
-    ) -> NoReturn:
+    ) -> lookalikes.Lookalike:
         """See the description."""
-        later(info.context.viewer, "look-alikes", "count")
+        return lookalikes.lookalike(info.context, root, size, exclude_tags)
+
+    @answer("Persona | None", "What a typical member is like.")
+    @staticmethod
+    async def persona(
+        root: strawberry.Parent[answers.Question],
+        info: Info,
+        top: Annotated[int, note("How many values at most, those that tell most.")] = 10,
+    ) -> personas.Persona:
+        """See the description."""
+        return await personas.persona(info.context, root, top)
 
     @classmethod
     def is_type_of(cls, value: object, _: object) -> bool:
@@ -335,14 +352,6 @@ class Split:
         return await parts.share(info.context, root)
 
 
-@strawberry.type(description="One value of a tag, or one range of a number.")
-class AssociationItem:
-    """Of an `association.Item`."""
-
-    tag: Tag = shown("The tag.")
-    value: str | None = shown("The value; null of a FLAG.")
-
-
 @strawberry.type(description="Whoever has what is given often has `then`, too. Sizes and shares are of the audience.")
 class AssociationRule:
     """Of an `association.Rule`."""
@@ -361,22 +370,75 @@ class AssociationRule:
     missing: Audience = shown("Those who have what is given, and not `then`: whom to offer it.")
 
 
-@strawberry.type(description="Why users are like an audience. Comes with a later version.")
-class LookalikeReason:
-    """Comes with a later version."""
+@strawberry.type(description="How like the seeds a user is.")
+class LookalikeScore:
+    """Of a `lookalikes.Score`."""
 
-    tag: Tag = shown("The tag.")
-    value: str | None = shown("The value.")
-    weight: float = shown("How much it counts.")
+    profile: Profile = shown("The user.")
+    score: float = shown(
+        "How many times likelier what the user has is among the seeds than among all others, as a natural logarithm:"
+        " the base and the weights of the reasons. 0 is as likely among both."
+    )
+    reasons: list[LookalikeReason] = shown("Those that the user has, the heaviest first.")
 
 
-@strawberry.type(description="The users most like an audience. Comes with a later version.")
-class Lookalike:
-    """Comes with a later version."""
+@strawberry.type(description="The users most like an audience, the seeds.")
+class Lookalike(Likeness):
+    """Of a `lookalikes.Lookalike`; what names no audience and nobody is in `alike.py`."""
 
-    audience: Audience = shown("The users.")
-    reasons: list[LookalikeReason] = shown("What made them alike.")
-    auc: float | None = shown("How well the reasons tell the audience from others, on users held back.")
+    audience: Audience = shown("The users: of equally high scores those known longest, and as an audience `like (…)`.")
+
+    @answer(list[LookalikeScore] | None, "Those of them with the highest scores, the highest first.")
+    @staticmethod
+    async def best(
+        root: strawberry.Parent[lookalikes.Lookalike],
+        info: Info,
+        first: Annotated[int, note("How many, at most 1,000.")] = 10,
+    ) -> list[lookalikes.Score]:
+        """See the description."""
+        return await lookalikes.best(info.context, root, first)
+
+    @answer(list[LookalikeScore | None] | None, "How like the seeds each of these is, in or not; null if unknown.")
+    @staticmethod
+    async def scores(
+        root: strawberry.Parent[lookalikes.Lookalike],
+        info: Info,
+        users: Annotated[list[str], note("The users, at most 1,000.")],
+        id_kind: IdKind = None,
+    ) -> list[lookalikes.Score | None]:
+        """See the description."""
+        return await lookalikes.scores(info.context, root, users, id_kind)
+
+
+@strawberry.type(description="A member of an audience who comes near to a typical one.")
+class Exemplar:
+    """Of a `personas.Exemplar`."""
+
+    profile: Profile = shown("The user.")
+    values: list[TypicalValue] = shown("Those of the typical values that the user has.")
+
+
+@strawberry.type(description="A typical member of an audience.")
+class Persona:
+    """Of a `personas.Persona`."""
+
+    @answer(list[TypicalValue] | None, "What is typical of the members; what is least so of all others comes first.")
+    @staticmethod
+    def values(root: strawberry.Parent[personas.Persona], info: Info) -> tuple[personas.TypicalValue, ...]:
+        """See the description."""
+        return personas.values(info.context, root)
+
+    @answer(
+        list[Exemplar] | None, "Members with most of these values; of equal ones those with what is usual otherwise."
+    )
+    @staticmethod
+    async def exemplars(
+        root: strawberry.Parent[personas.Persona],
+        info: Info,
+        first: Annotated[int, note("How many, at most 1,000.")] = 3,
+    ) -> list[personas.Exemplar]:
+        """See the description."""
+        return await personas.exemplars(info.context, root, first)
 
 
 # ---------------------------------------------------------------- saved audiences

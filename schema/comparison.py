@@ -6,9 +6,10 @@ import strawberry
 
 from resolvers import comparisons, differences
 from resolvers.differences import MIN_SIZE
-from schema.audience import Audience, Differentiator, InOrder, MinSize, NotTags, OnlyTags
+from schema.audience import Audience, Differentiator
 from schema.enums import DifferentiatorOrder
 from schema.facts import CategoryKey
+from schema.insight import InOrder, MinSize, NotTags, OnlyTags
 from schema.node import Node
 from schema.scalars import BigInt
 from schema.shapes import Info, answer, note, shown

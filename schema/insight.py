@@ -6,10 +6,18 @@ from typing import Annotated
 import strawberry
 
 from resolvers import analysis, answers, audiences, differences, numbers
-from schema.enums import EditKind, FindingKind, Language
+from schema.enums import DifferentiatorOrder, EditKind, FindingKind, Language
 from schema.membership import In
 from schema.scalars import BigInt
 from schema.shapes import Info, answer, note, shown
+from schema.tag import Tag
+
+OnlyTags = Annotated[list[str] | None, note("Only these tags; all of the entity unless given.")]
+NotTags = Annotated[list[str] | None, note("Not these tags, such as those that an audience is asked by.")]
+MinSize = Annotated[
+    int, note("So many of the audience have it, or would at the rate of the others, to be significant.")
+]
+InOrder = Annotated[DifferentiatorOrder, note("What comes first behind what is significant.")]
 
 
 @strawberry.type(description="A bar of a histogram.")
@@ -174,3 +182,11 @@ class ReachStep:
     name: str = shown("The step.")
     size: BigInt | None = shown("How many are left.")
     lost: BigInt | None = shown("How many it took away.")
+
+
+@strawberry.type(description="One value of a tag, or one range of a number.")
+class AssociationItem:
+    """Of an `association.Item`."""
+
+    tag: Tag = shown("The tag.")
+    value: str | None = shown("The value; null of a FLAG.")

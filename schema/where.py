@@ -227,7 +227,7 @@ class AudienceWhere:
     at: "AtMatch | None" = optional("As it was known at a moment.")
     part: PartMatch | None = optional("A stable slice of everyone.")
     snapshot: strawberry.ID | None = optional("The members of a frozen audience. Comes with a later version.")
-    lookalike: "LookalikeMatch | None" = optional("Users most like others. Comes with a later version.")
+    lookalike: "LookalikeMatch | None" = optional("Users most like others, by what they have.")
     related: "RelatedMatch | None" = optional("Users by what they are related to. Comes with a later version.")
     text: str | None = optional("The same, in the audience language.")
 
@@ -248,13 +248,15 @@ class AtMatch:
     where: AudienceWhere = shown("The audience.")
 
 
-@strawberry.input(description="Users most like an audience. Comes with a later version.")
+@strawberry.input(description="Users most like an audience, by what they have; a size or a threshold.")
 class LookalikeMatch:
     """Read by `read_where`."""
 
     of: AudienceWhere = shown("The audience to grow from; its own members are not in the answer.")
     size: BigInt | None = shown("How many are wanted: the best so many.")
-    threshold: float | None = shown("The score that is wanted at least.")
+    threshold: float | None = shown(
+        "The score that is wanted at least: a natural logarithm, 0 of those as like the audience as the others."
+    )
     exclude_tags: list[str] | None = shown("Tags that may not count.")
 
 

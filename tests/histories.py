@@ -19,6 +19,7 @@ from bitmap_store.expression import (
     At,
     Everyone,
     Expression,
+    Lookalike,
     Match,
     Operator,
     Part,
@@ -315,6 +316,15 @@ def then(draw: st.DrawFn) -> Expression:
     return At(MONDAY + draw(st.integers(0, 9)) * MICROSECOND, draw(_SHORT))
 
 
+@st.composite
+def alike(draw: st.DrawFn) -> Expression:
+    """Who is like a few."""
+    but = draw(st.sampled_from([(), ("likes",), ("vip", "city")]))
+    if draw(st.booleans()):
+        return Lookalike(draw(_SHORT), size=draw(st.integers(1, 5)), exclude_tags=but)
+    return Lookalike(draw(_SHORT), threshold=draw(st.sampled_from([-1.5, 0.0, 0.7])), exclude_tags=but)
+
+
 _SHORT = expressions(leaf(), max_leaves=3)
 
 
@@ -327,7 +337,7 @@ def questions(draw: st.DrawFn, max_leaves: int = 6) -> str:
 @cache
 def _questions(max_leaves: int) -> SearchStrategy[Expression]:
     whole = expressions(leaf(), max_leaves=max_leaves)
-    return whole | expressions(st.one_of(leaf(), leaf(), leaf(), then()), max_leaves=max_leaves)
+    return whole | expressions(st.one_of(leaf(), leaf(), leaf(), then(), alike()), max_leaves=max_leaves)
 
 
 # ---------------------------------------------------------------- to another moment

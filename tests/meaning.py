@@ -4,10 +4,11 @@ It walks the expression as it was asked, with no plan and no simplifying, and lo
 known is in `facts.py`; versions and definitions are in `oracle.py`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from math import ceil
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,7 @@ from bitmap_store.expression import (
     AtLeast,
     Everyone,
     Expression,
+    Lookalike,
     Match,
     Not,
     Operator,
@@ -32,8 +34,9 @@ from bitmap_store.expression import (
 from bitmap_store.language import parse
 from bitmap_store.literals import parse_moment
 from bitmap_store.slices import stable_hash
-from bitmap_store.values import DatePrecision, Identifier, Tag, TagKind
+from bitmap_store.values import DatePrecision, Identifier, Sensitivity, Tag, TagKind, TagState
 from tests.facts import Facts, Row
+from tests.likeness import told_apart
 
 MICROSECOND = timedelta(microseconds=1)
 DAY = timedelta(days=1)
@@ -108,7 +111,36 @@ class Meaning:
                     for user in everyone
                     if round(start * 2**32) <= self._hash(reading, user, seed) < round(end * 2**32)
                 }
+            case Lookalike():
+                return self._alike(node, reading)
         raise AssertionError(f"the oracle does not know {node}")
+
+    def _alike(self, node: Lookalike, reading: Reading) -> set[str]:
+        seeds = self.members(node.of, reading)
+        others = set(reading.facts.users) - seeds
+        excluded = {self._catalog.tag_of(reading.entity, key).key for key in node.exclude_tags}
+        sets = [self.members(feature, reading) for feature in self._features(reading.entity, excluded)]
+        base, weights = told_apart(seeds, others, sets)
+        if not weights:
+            return set()
+        scores = {user: base + sum(w for i, w in weights.items() if user in sets[i]) for user in others}
+        if node.threshold is not None:
+            return {user for user in others if scores[user] >= Fraction(repr(node.threshold)) * 100}
+        return set(sorted(others, key=lambda user: (-scores[user], self._dense(reading.entity, user)))[: node.size])
+
+    def _features(self, entity: str, excluded: set[str]) -> Iterator[Match]:
+        for tag in sorted(self._catalog.tags.values(), key=lambda tag: tag.key):
+            values = list(self._catalog.values(tag))
+            if (
+                tag.entity == entity
+                and tag.key not in excluded
+                and tag.kind in (TagKind.FLAG, TagKind.CHOICE, TagKind.CHOICES, TagKind.EVENT)
+                and not tag.is_rule
+                and tag.sensitivity is not Sensitivity.RESTRICTED
+                and tag.state is not TagState.RETIRED
+                and len(values) <= 1000
+            ):
+                yield from (Match(tag.key, values=(value,)) for value in values) if values else [Match(tag.key)]
 
     def _hash(self, reading: Reading, user: str, seed: str) -> int:
         return int(stable_hash(np.array([self._dense(reading.entity, user)], np.uint32), seed)[0])

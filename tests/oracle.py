@@ -299,6 +299,12 @@ class Sight:
         """The users of an audience."""
         return self._meaning.members(asked, self.reading(entity, as_of))
 
+    def ranking(self, asked: Expression, weights: Sequence[tuple[Expression, int]]) -> list[tuple[str, int]]:
+        """The users of an audience with the sum of the weights of those that they are in, the highest first."""
+        sets = [(self.members(each), weight) for each, weight in weights]
+        scores = {user: sum(w for users, w in sets if user in users) for user in self.members(asked)}
+        return sorted(scores.items(), key=lambda each: (-each[1], self._oracle.dense("user", each[0])))
+
     def tags_of(
         self, user: str, entity: str = "user", as_of: datetime | None = None, *, ended: bool = False
     ) -> list[Membership]:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyroaring import BitMap
 
-from benchmarks import apart, engine, handwritten, http, imports, openloop, start, writes
+from benchmarks import alike, apart, engine, handwritten, http, imports, openloop, start, writes
 from benchmarks.__main__ import number
 from benchmarks.figures import BEGIN, END, ORDER, RESULTS, Figure, Run, keep, percentile, read, table, written_into
 from benchmarks.files import DIRECTORY_VARIABLE, File, made, names_of
@@ -273,6 +273,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, constants in {
         engine: {"FIVE": 10, "TWENTY": 6, "PROFILES": 5, "PROFILES_AT_ONCE": 50, "ROUNDS": 1, "RANGES": 4},
         apart: {"ROUNDS": 1, "COMPARISONS": 2},
+        alike: {"ROUNDS": 2, "ALL_ROUNDS": 1},
         http: {"ROUNDS": 1, "SECONDS": 0.1, "DIFFERENT": 500, "ALONE": 20},
         imports: {"CASES": imports.CASES[:1] + imports.CASES[-1:]},
         writes: {"ROUNDS": 1, "SECONDS": 0.2, "CLIENTS": 8, "CHECKED": 20, "SQLITE_SECONDS": 0.1, "PREPARED": 2_000},

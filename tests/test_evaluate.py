@@ -15,7 +15,9 @@ from bitmap_store import croaring, words
 from bitmap_store.bitmaps import bitmap_of, ids_of, packed, unpacked
 from bitmap_store.containers import Containers, settled, widened
 from bitmap_store.evaluate import SHORT, Evaluation, quick_size
+from bitmap_store.likeness import likeness
 from bitmap_store.plan import (
+    Alike,
     AllOf,
     AnyOf,
     AsOf,
@@ -71,7 +73,12 @@ class Given:
         return self.sets[reading][node.tag]
 
     def known(self, node: Node, reading: Reading) -> BitMap | None:
+        if isinstance(node, Alike):
+            return None
         return self.leaf(node, reading) if isinstance(node, Tagged | Range | Happened) else self.universe(reading)
+
+    def scored(self, node: Alike, reading: Reading, make: Callable[[], BitMap], stop: Stop) -> BitMap:
+        return make()
 
 
 LEAVES = Given()
@@ -108,7 +115,28 @@ def meant(node: Node, reading: Reading) -> BitMap:
             return bitmap_of(np.flatnonzero(times >= count))
         case AsOf(then, child):
             return meant(child, then) & LEAVES.universes[reading]
+        case Alike(of, features, size, threshold):
+            return meant_alike(
+                meant(of, reading), [meant(each, reading) for each in features], size, threshold, reading
+            )
     raise AssertionError(node)
+
+
+def meant_alike(seeds: BitMap, sets: list[BitMap], size: int | None, threshold: int | None, reading: Reading) -> BitMap:
+    """By the sums of all users in one array; what the weights are is told in `test_likeness.py`."""
+    everyone = LEAVES.universes[reading]
+    inside = [len(seeds & each) for each in sets]
+    outside = [len(each) - both for each, both in zip(sets, inside, strict=True)]
+    found = likeness(inside, len(seeds), outside, len(everyone) - len(seeds))
+    sums = np.full(KEYS << 16, found.base)
+    for each in found.weighed:
+        sums[ids_of(sets[each.place])] += each.weight
+    others = ids_of(everyone - seeds)
+    if not found.weighed:
+        return BitMap()
+    if threshold is not None:
+        return bitmap_of(others[sums[others] >= threshold])
+    return bitmap_of(others[np.lexsort((others, -sums[others]))][:size])
 
 
 def nodes() -> SearchStrategy[Node]:
@@ -137,7 +165,11 @@ def nodes() -> SearchStrategy[Node]:
             st.builds(AnyOf, several(inner)),
             st.builds(AtLeastOf, st.integers(1, 6), several(inner)),
             st.builds(AsOf, st.just(THEN), inner),
+            st.builds(Alike, inner, features, st.sampled_from([1, 70_000, 1 << 30])),
+            st.builds(Alike, inner, features, st.none(), st.integers(-50, 50)),
         )
+
+    features = st.lists(st.builds(Tagged, st.integers(0, 9)), max_size=4).map(tuple)
 
     return st.recursive(leaf, grown, max_leaves=14)
 
@@ -207,7 +239,8 @@ def test_sizes_of_all_parts_of_a_plan(packed: bool | None, node: Node) -> None:
     plans, pending = [], [Plan(NOW, AllOf((node, Tagged(4)), (AnyOf((Tagged(3), node)),))), Plan(NOW, node)]
     while pending:
         plans.append(plan := pending.pop())
-        below = [*getattr(plan.node, "of", ()), *getattr(plan.node, "without", ())]
+        of = getattr(plan.node, "of", ())
+        below = [*(of if isinstance(of, tuple) else (of,)), *getattr(plan.node, "without", ())]
         pending += [Plan(plan.reading, child) for child in below]
         if isinstance(plan.node, AsOf):
             pending.append(Plan(plan.node.reading, plan.node.node))

@@ -80,7 +80,16 @@ WRONG: list[tuple[Any, dict[str, Any]]] = [
     ({"text": " or ".join(["vip"] * 201)}, {"code": "TOO_LARGE", "argument": "where.text"}),
     # later
     ({"snapshot": "s"}, {"code": "UNAVAILABLE", "argument": "where.snapshot"}),
-    ({"not": {"lookalike": {"of": VIP, "size": 3}}}, {"code": "UNAVAILABLE", "argument": "where.not.lookalike"}),
+    # look-alikes
+    ({"lookalike": {"of": VIP}}, {"code": "INVALID", "argument": "where.lookalike"}),
+    ({"lookalike": {"of": VIP, "size": 0}}, {"code": "INVALID", "argument": "where.lookalike.size"}),
+    ({"lookalike": {"of": VIP, "size": 3, "threshold": 1}}, {"argument": "where.lookalike.threshold"}),
+    ({"lookalike": {"of": {"tag": {"key": "vipp"}}, "size": 3}}, {"argument": "where.lookalike.of.tag.key"}),
+    (
+        {"not": {"lookalike": {"of": VIP, "size": 3, "excludeTags": ["vip", "citty"]}}},
+        {"code": "NOT_FOUND", "argument": "where.not.lookalike.excludeTags.1", "suggestions": ["city"]},
+    ),
+    ({"text": "vip or like (vip) size 3 except (vip, citty)"}, {"argument": "where.text", "column": 39}),
     ({"related": {"relation": "a.b", "where": VIP}}, {"code": "UNAVAILABLE", "argument": "where.related"}),
     ({"text": "any a.b (vip)"}, {"code": "UNAVAILABLE", "argument": "where.text"}),
 ]
@@ -147,8 +156,11 @@ FIELDS: list[tuple[str, dict[str, Any]]] = [
     ('numbers(tag: "spend") { quantiles(at: [0.5, 1.5]) }', {"code": "INVALID", "argument": "at.1"}),
     ('numbers(tag: "spend") { histogram(bins: 0) { size } }', {"code": "INVALID", "argument": "bins"}),
     ('members(after: "WyJtZW1iZXJzIl0") { totalCount }', {"code": "INVALID", "argument": "after"}),
+    ("lookalike(size: 0) { auc }", {"code": "INVALID", "argument": "size"}),
+    ('lookalike(size: 3, excludeTags: ["citty"]) { auc }', {"code": "NOT_FOUND", "argument": "excludeTags.0"}),
+    ("lookalike(size: 3) { best(first: 0) { score } }", {"code": "INVALID", "argument": "first"}),
+    ("persona(top: 0) { values { share } }", {"code": "INVALID", "argument": "top"}),
     # later
-    ("lookalike(size: 3) { auc }", {"code": "UNAVAILABLE"}),
     ("reach { name }", {"code": "UNAVAILABLE"}),
 ]
 

@@ -7,6 +7,7 @@ says what it means once and runs on each. Strategies for random worlds are in `h
 import asyncio
 import shutil
 import sqlite3
+from collections import Counter
 from collections.abc import Coroutine, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -44,6 +45,7 @@ PAGE = 1000
 T = TypeVar("T")
 
 Question = str | Expression
+Weights = Sequence[tuple[Question, int]]
 Profile = tuple[set[Identifier], dict[str, object]]
 
 
@@ -86,6 +88,8 @@ class Answers(Protocol):
     def contains(
         self, question: Question, users: Sequence[str], entity: str = "user", as_of: datetime | None = None
     ) -> list[bool]: ...
+    def ranking(self, question: Question, weights: Weights, limit: int) -> list[tuple[str, int]]: ...
+    def score_counts(self, question: Question, weights: Weights) -> dict[int, int]: ...
     def tags_of(
         self, user: str, entity: str = "user", as_of: datetime | None = None, *, ended: bool = False
     ) -> list[Membership]: ...
@@ -155,6 +159,12 @@ class OracleAnswers:
         members = self.members(question, entity, as_of)
         values = self.catalog.values(self.catalog.tag(by))
         return {value: len(members & self.members(Match(by, values=(value,)), entity, as_of)) for value in values}
+
+    def ranking(self, question: Question, weights: Weights, limit: int) -> list[tuple[str, int]]:
+        return self._sight.ranking(asked(question), [(asked(each), weight) for each, weight in weights])[:limit]
+
+    def score_counts(self, question: Question, weights: Weights) -> dict[int, int]:
+        return dict(Counter(score for _, score in self.ranking(question, weights, PAGE)))
 
     def summary(self, question: Question, *rest: Any, **more: Any) -> Summary:
         return self._sight.summary(asked(question), *rest, **more)
@@ -241,6 +251,16 @@ class StoreAnswers:
         known = [user for user in dense if user is not None]
         found = dict(zip(known, self._world.run(self._store.contains([plan], known)), strict=True))
         return [user is not None and found[user][0] for user in dense]
+
+    def ranking(self, question: Question, weights: Weights, limit: int) -> list[tuple[str, int]]:
+        weighted = [(self.plan(each), weight) for each, weight in weights]
+        found = self._world.run(self._store.score(self.plan(question), weighted, limit))
+        return list(zip(self._world.names(found.users), found.scores, strict=True))
+
+    def score_counts(self, question: Question, weights: Weights) -> dict[int, int]:
+        weighted = [(self.plan(each), weight) for each, weight in weights]
+        (found,) = self._world.run(self._store.score_counts([self.plan(question)], weighted))
+        return found
 
     def pages(self, question: Question, limit: int, entity: str = "user") -> list[list[str]]:
         """All pages, in order."""

@@ -16,7 +16,7 @@ from pyroaring import BitMap
 from bitmap_store.bitmaps import bitmap_of, checksum, ids_of, packed, unpacked
 from bitmap_store.croaring import AVAILABLE, ranks_of
 from bitmap_store.errors import Damaged
-from bitmap_store.plan import ANY_SPAN, Happened, Range, Tagged
+from bitmap_store.plan import ANY_SPAN, Happened, Leaf, Range, Tagged
 from bitmap_store.rows import (
     NAMES,
     ROW,
@@ -46,8 +46,6 @@ CONSTANT_BYTES = 256
 """Encoded columns are shorter than this where each is one value."""
 ROW_BYTES = 24
 """What a row takes in memory where some columns differ: two of them and the user."""
-
-Leaf = Tagged | Range | Happened
 
 
 class Table(Protocol):

@@ -26,7 +26,7 @@ from bitmap_store.costs import operations
 from bitmap_store.errors import NotFound
 from bitmap_store.evaluate import FIRST_IDS, SHORT, Evaluation, quick_size
 from bitmap_store.expression import Expression, Match
-from bitmap_store.plan import Plan, Reading, Universe, tags_of
+from bitmap_store.plan import Plan, Reading, Universe, is_scored, tags_of
 from bitmap_store.rows import Rows
 from bitmap_store.sqlite import cache, definitions, tokens
 from bitmap_store.sqlite.breakdowns import Breakdown, numbers_of, sums_in
@@ -49,7 +49,7 @@ from bitmap_store.sqlite.views import View
 from bitmap_store.sqlite.work import Workers
 from bitmap_store.sqlite.writer import Transaction, Writer
 from bitmap_store.stopping import Lanes, Stop
-from bitmap_store.store import Page, ProfileFacts, Summary, Sums
+from bitmap_store.store import Page, ProfileFacts, Ranking, Summary, Sums, Weight
 from bitmap_store.tables import JobRow
 from bitmap_store.values import (
     NEVER,
@@ -251,6 +251,7 @@ class SqliteStore(Defining):
         evaluation = Evaluation(self._memberships)
         if evaluation.cost(plans, within) < SHORT:
             return work(evaluation)
+        long = long or any(is_scored(plan.node) for plan in plans)
         return await self._lanes.run(lambda stop: work(evaluation.until(stop)), long=long)
 
     def size_at_hand(self, plan: Plan) -> int | None:
@@ -283,6 +284,19 @@ class SqliteStore(Defining):
         if len(keys) < BREAKDOWN_LONG:
             return await self._evaluated(lambda evaluation: sizes(evaluation, Stop()), [plan, *keys])
         return await self._lanes.run(lambda stop: sizes(Evaluation(self._memberships, stop), stop), long=True)
+
+    async def score(self, plan: Plan, weights: Sequence[Weight], limit: int) -> Ranking:
+        """See `BitmapStore.score`."""
+        users, scores = await self._lanes.run(
+            lambda stop: Evaluation(self._memberships, stop).ranking(plan, weights, limit), long=True
+        )
+        return Ranking(tuple(users), tuple(scores))
+
+    async def score_counts(self, plans: Sequence[Plan], weights: Sequence[Weight]) -> list[dict[int, int]]:
+        """See `BitmapStore.score_counts`."""
+        return await self._lanes.run(
+            lambda stop: Evaluation(self._memberships, stop).score_counts(plans, weights), long=True
+        )
 
     async def page(self, plan: Plan, after: int | None, limit: int) -> Page:
         """See `BitmapStore.page`. Looks at ever wider ranges of ids until it has enough, and at nothing else."""

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from pyroaring import BitMap
 
-from bitmap_store.plan import Happened, Range
+from bitmap_store.plan import Happened, Leaf, Range
 from bitmap_store.rows import FEW, Row, Rows, in_order, joined
-from bitmap_store.sqlite.base import Leaf, members_of_rows
+from bitmap_store.sqlite.base import members_of_rows
 from bitmap_store.values import NEVER
 
 LAYER_ROWS_MAX = 1 << 17

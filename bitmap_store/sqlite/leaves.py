@@ -1,7 +1,8 @@
 """Leaves as they were evaluated, in a budget of bytes: the least recently used go first.
 
-A leaf is known by its stamp, the last version that changed its tag, and for the moments until the next
-membership in it ends. Of each leaf the newest stamp is known, because from there it is carried on.
+A leaf is known by its stamp, the last version that changed its tag (a look-alike by the version that it is of), and
+for the moments until the next membership in it ends. Of each leaf the newest stamp is known, because from there it is
+carried on.
 """
 
 from collections import OrderedDict
@@ -13,7 +14,7 @@ from pyroaring import BitMap
 
 from bitmap_store.containers import settled
 from bitmap_store.croaring import Mapped, frozen_size
-from bitmap_store.sqlite.base import Leaf
+from bitmap_store.plan import Alike, Leaf
 from bitmap_store.sqlite.layers import Layer, bytes_of
 
 
@@ -39,14 +40,14 @@ class LeafCache:
         self._bytes = 0  # with those reserved
         self._lock = Lock()
         self._found: OrderedDict[Any, tuple[Any, int]] = OrderedDict()  # with the bytes of each
-        self._newest: dict[Leaf, int] = {}
+        self._newest: dict[Leaf | Alike, int] = {}
 
     @property
     def nbytes(self) -> int:
         """About what is kept takes, and what is reserved."""
         return self._bytes
 
-    def find(self, leaf: Leaf, stamp: int, moment: int) -> BitMap | None:
+    def find(self, leaf: Leaf | Alike, stamp: int, moment: int) -> BitMap | None:
         """The users of a leaf if they are known at this stamp for this moment."""
         with self._lock:
             found = self._found.get((leaf, stamp))
@@ -56,7 +57,7 @@ class LeafCache:
             known: KnownLeaf = found[0]
         return known.users if known.is_settled else self._settled(leaf, known)
 
-    def _settled(self, leaf: Leaf, known: KnownLeaf) -> BitMap:
+    def _settled(self, leaf: Leaf | Alike, known: KnownLeaf) -> BitMap:
         """Gives a leaf that is asked for again the form that is read fastest."""
         found = replace(known, users=settled(known.users), is_settled=True)
         with self._lock:
@@ -74,7 +75,7 @@ class LeafCache:
             known: KnownLeaf | None = found[0] if found else None
             return known if known and known.since <= moment < known.until else None
 
-    def keep(self, leaf: Leaf, known: KnownLeaf, instead_of: int | None = None) -> None:
+    def keep(self, leaf: Leaf | Alike, known: KnownLeaf, instead_of: int | None = None) -> None:
         """Remembers a leaf; `instead_of` a stamp from which it was carried on."""
         with self._lock:
             if instead_of is not None:

@@ -8,7 +8,7 @@ serves any version; a tag's base is loaded when it is first asked for, with the 
 import sqlite3
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +17,9 @@ from threading import RLock
 from pyroaring import BitMap
 
 from bitmap_store.errors import Stale
-from bitmap_store.plan import ANY_SPAN, Reading, Tagged, Universe
+from bitmap_store.plan import ANY_SPAN, Alike, Leaf, Reading, Tagged, Universe, tags_of
 from bitmap_store.rows import Rows, in_order, joined
-from bitmap_store.sqlite.base import Leaf, TagBase
+from bitmap_store.sqlite.base import TagBase
 from bitmap_store.sqlite.bases import Bases
 from bitmap_store.sqlite.layers import (
     FEW_USERS,
@@ -37,9 +37,13 @@ from bitmap_store.sqlite.leaves import KnownLeaf, LeafCache
 from bitmap_store.sqlite.log import Forgotten, Log, LogEntry, version_of
 from bitmap_store.sqlite.moves import Moves
 from bitmap_store.sqlite.standing import Standing, TagState
+from bitmap_store.stopping import Stop
+from bitmap_store.values import NEVER
 
 TAIL_MAX = 64
 """Changes of a tag that readings look at one by one; more are made into a layer."""
+WAIT_SECONDS = 0.05
+"""How long to wait for others' look-alikes before looking whether anybody waits for one's own."""
 
 
 class Memberships:
@@ -66,6 +70,7 @@ class Memberships:
         self._provisional: dict[int, set[int]] = {}
         self._moves = Moves()
         self._cache = LeafCache(cache_bytes_max)
+        self._scoring = RLock()  # again by the same thread where the seeds are a look-alike themselves
         self.bases = Bases(connection, cache_bytes_max, files)
 
     @property
@@ -383,13 +388,30 @@ class Memberships:
             return found.users
         return users
 
+    def scored(self, node: Alike, reading: Reading, make: Callable[[], BitMap], stop: Stop) -> BitMap:
+        """The users of a look-alike, kept for the version; one is made at a time, which bounds the memory for it."""
+        while not self._scoring.acquire(timeout=WAIT_SECONDS):
+            stop.check()
+        try:
+            known = self.known(node, reading)
+            if known is None:
+                known = make()
+                ends = (self.next_end(tag, reading.version, reading.moment) for tag in {*tags_of(node, reading)})
+                until = min(ends, default=NEVER)
+                self._cache.keep(node, KnownLeaf(reading.version, known, reading.moment, until))
+            return known
+        finally:
+            self._scoring.release()
+
     def next_end(self, tag: int, version: int, moment: int) -> int:
         """The first moment after this one at which a membership of a tag ends."""
         standing, layers = self._at(tag, version)
         return min([standing.base.next_end(moment), *(next_end(layer.rows, moment) for layer in layers)])
 
-    def known(self, node: Leaf | Universe, reading: Reading) -> BitMap | None:
-        """What `leaf` or `universe` gives, where it is at hand; None where it would have to be made."""
+    def known(self, node: Leaf | Universe | Alike, reading: Reading) -> BitMap | None:
+        """What `leaf`, `universe` or `scored` gives, where it is at hand; None where it would have to be made."""
+        if isinstance(node, Alike):
+            return self._cache.find(node, reading.version, reading.moment)
         leaf = Tagged(-reading.entity) if isinstance(node, Universe) else node
         state = self._tags.get(leaf.tag)
         standing = None if state is None else state.standing
