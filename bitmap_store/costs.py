@@ -57,5 +57,5 @@ def operations_of(node: Node, keys: int) -> int:
         case AsOf(_, of):
             return operations_of(of, keys) + 2 * keys
         case Alike(of, features):
-            return operations_of(of, keys) + 2 * keys * len(features) + SCORES * keys
+            return operations_of(of, keys) + keys * len(features) + SCORES * keys
     return keys

@@ -225,7 +225,7 @@ async def scores(context: Context, found: Lookalike, users: Sequence[str], id_ki
 
 async def _scores(context: Context, found: Lookalike, plan: Plan, limit: int) -> list[tuple[int, Score]]:
     weights = await found.weights(context)
-    context.spend([plan])
+    context.spend([each.plan for each in weights.reasons])  # the audience was told when it was bound
     ranking = await context.store.score(plan, [(each.plan, each.hundredths) for each in weights.reasons], limit)
     names = await context.store.names(found.seeds.entity, ranking.users)
     having = await context.store.contains([each.plan for each in weights.reasons], ranking.users)

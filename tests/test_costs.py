@@ -9,7 +9,7 @@ import pytest
 from pyroaring import BitMap
 
 from bitmap_store.costs import PLAN, operations_of
-from bitmap_store.plan import AllOf, AnyOf, AtLeastOf, Happened, Listed, Node, Range, Slice, Tagged, Universe
+from bitmap_store.plan import Alike, AllOf, AnyOf, AtLeastOf, Happened, Listed, Node, Range, Slice, Tagged, Universe
 from resolvers.context import Limits
 from tests.api import Api, shop
 
@@ -36,6 +36,7 @@ def api(empty_store: Path, tmp_path: Path) -> Iterator[Api]:
         (Range(1, 0, None), 4),
         (Happened(1, (2,), None, None), 9),
         (Slice("a", 0, 5), 64),
+        (Alike(VIP, (VIP, VIP), 5), 2003),
     ],
 )
 def test_a_node_costs_for_each_container(node: Node, containers: int) -> None:
