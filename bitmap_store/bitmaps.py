@@ -63,7 +63,14 @@ def _is_long(a: BitMap, b: BitMap) -> bool:
 
 
 def intersection(a: BitMap, b: BitMap) -> BitMap:
-    """Who is in both."""
+    """Who is in both. Nothing else in the store intersects sets to a set.
+
+    Of a container of packed words and one of few runs CRoaring makes an array, and takes for granted that the words
+    hold more than 4,096: of fewer, as those of `widened` may, it writes behind the end of the array. A difference
+    takes nothing for granted.
+    """
+    if croaring.AVAILABLE and (croaring.has_runs(a) or croaring.has_runs(b)):
+        return difference(a, difference(a, b))
     if _is_long(a, b):
         return croaring.adopted(croaring.FREE.roaring_bitmap_and(a.raw_pointer, b.raw_pointer))
     return a & b
@@ -78,7 +85,9 @@ def difference(a: BitMap, b: BitMap) -> BitMap:
 
 def intersect_into(own: BitMap, other: BitMap) -> None:
     """Leaves in the first, which is changed, who is in both."""
-    if _is_long(own, other):
+    if croaring.AVAILABLE and (croaring.has_runs(own) or croaring.has_runs(other)):
+        subtract_from(own, difference(own, other))
+    elif _is_long(own, other):
         croaring.FREE.roaring_bitmap_and_inplace(own.raw_pointer, other.raw_pointer)
     else:
         own &= other

@@ -11,6 +11,7 @@ from weakref import WeakMethod
 from pyroaring import BitMap
 
 from bitmap_store import croaring
+from bitmap_store.bitmaps import intersection
 from bitmap_store.containers import Packed, measured
 from bitmap_store.plan import (
     Alike,
@@ -136,7 +137,7 @@ class At:
             case Universe():
                 users = self.universe
             case Listed(listed):
-                users = BitMap(listed) & self.universe
+                users = intersection(BitMap(listed), self.universe)
             case Alike():
                 known = self._leaves.known(node, self.reading)
                 if known is None:

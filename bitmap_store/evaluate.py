@@ -161,7 +161,7 @@ class Quick:
 
 def _met(first: BitMap, more: Sequence[BitMap]) -> BitMap:
     for users in more:
-        first = first & users
+        first = intersection(first, users)
     return first
 
 
@@ -518,6 +518,6 @@ def at_least(count: int, sets: Sequence[BitMap], stop: Stop) -> BitMap:
     for members in sets:
         stop.check()
         for k in range(count - 1, 0, -1):
-            reached[k] |= reached[k - 1] & members
+            reached[k] |= intersection(reached[k - 1], members)
         reached[0] |= members
     return reached[-1]

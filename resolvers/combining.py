@@ -15,8 +15,9 @@ def conjunction(of: Sequence[Expression]) -> Expression:
 
 
 def union(of: Sequence[Expression]) -> Expression:
-    """Users in any of these."""
-    return of[0] if len(of) == 1 else Or(tuple(of))
+    """Users in any of these, at least one; of an `or` its parts."""
+    flat = tuple(part for each in of for part in (each.of if isinstance(each, Or) else (each,)))
+    return Or(flat) if len(flat) > 1 else flat[0]
 
 
 def negation(of: Expression) -> Expression:

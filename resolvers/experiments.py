@@ -20,7 +20,7 @@ from resolvers.catalog import by_key
 from resolvers.context import Context
 from resolvers.definitions import text_of
 from resolvers.effects import Effects, measured
-from resolvers.parts import PartOf, Share, bounds_of, check_shares, conjunction
+from resolvers.parts import PartOf, Share, bounds_of, check_shares, joined
 from resolvers.splits import check_fresh
 
 
@@ -82,7 +82,7 @@ async def define_experiment(context: Context, planned: Planned) -> Experiment:
     check_fresh(question, _seed(nfc(planned.key)), "input.where")
     if planned.layer is not None:
         check_fresh(question, _layer_seed(nfc(planned.layer)), "input.where")
-    conjunction([planned.where.expression, Part("", 0, 1), Part("", 0, 1)])  # so that every part can be printed
+    joined([planned.where.expression, Part("", 0, 1), Part("", 0, 1)])  # so that every part can be printed
     found = await context.store.define_experiment(new, context.viewer.name)
     context.refresh()
     return found
@@ -146,7 +146,7 @@ async def results(context: Context, found: Experiment, outcome: Asked, as_of: da
 
 
 def _asked(context: Context, found: Experiment, pieces: Sequence[Part], as_of: datetime | None) -> Question:
-    expression = conjunction([kept_expression(found.text), *pieces])
+    expression = joined([kept_expression(found.text), *pieces])
     asked = Asked("key", expression, check_bounds(expression))
     return question_at(context, asked, found.entity, context.reading(found.entity, as_of), as_of)
 

@@ -15,8 +15,9 @@ from bitmap_store.values import VALUED_KINDS
 from resolvers.answers import Question
 from resolvers.asked import Asked
 from resolvers.catalog import tags_chosen
+from resolvers.combining import union
 from resolvers.context import Context, bounded
-from resolvers.parts import PartOf, check_name, conjunction, union
+from resolvers.parts import PartOf, check_name, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ def _part(question: Question, name: str, taken: Sequence[_Step], before: Sequenc
         narrowing.append(Not(_any_of(before, tag)))
     nodes = (question.plan.node, *(step.plan.node for step in taken))
     plan = Plan(question.plan.reading, AllOf(nodes, tuple(step.plan.node for step in before)))
-    expression = conjunction([question.expression, *narrowing])
+    expression = joined([question.expression, *narrowing])
     return PartOf(name, question, Question(expression, question.entity, plan, question.as_of))
 
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from bitmap_store.bind import HASH_SPACE
 from bitmap_store.errors import Invalid
-from bitmap_store.expression import NOTHING, And, Everyone, Expression, Or, Part, check_bounds
+from bitmap_store.expression import NOTHING, Expression, Part, check_bounds
 from bitmap_store.plan import AllOf, Node, Plan
 from bitmap_store.slices import stable_hash
 from bitmap_store.values import place
 from resolvers.answers import Question
 from resolvers.audiences import ratio
+from resolvers.combining import conjunction, union
 from resolvers.context import Context, bounded
 
 TIE = "~"
@@ -66,22 +67,14 @@ async def share(context: Context, part: PartOf) -> float:
 def narrowed(question: Question, expressions: Sequence[Expression], node: Node) -> Question:
     """The audience and all of these; node: what the expressions mean. Prints as one flat `and`, and reads back."""
     plan = Plan(question.plan.reading, AllOf((question.plan.node, node)))
-    return Question(conjunction([question.expression, *expressions]), question.entity, plan, question.as_of)
+    return Question(joined([question.expression, *expressions]), question.entity, plan, question.as_of)
 
 
-def conjunction(of: Sequence[Expression]) -> Expression:
-    """All of these, without `and` inside of `and` and without everyone; TOO_LARGE where it could not be sent."""
-    flat = [part for each in of for part in (each.of if isinstance(each, And) else (each,))]
-    narrowing = tuple(part for part in flat if part != Everyone()) or (Everyone(),)
-    found = And(narrowing) if len(narrowing) > 1 else narrowing[0]
+def joined(of: Sequence[Expression]) -> Expression:
+    """All of these; TOO_LARGE where that could not be sent, as every part is there to be used again."""
+    found = conjunction(of)
     check_bounds(found)
     return found
-
-
-def union(of: Sequence[Expression]) -> Expression:
-    """Any of these, without `or` inside of `or`; at least one."""
-    flat = tuple(part for each in of for part in (each.of if isinstance(each, Or) else (each,)))
-    return Or(flat) if len(flat) > 1 else flat[0]
 
 
 # ---------------------------------------------------------------- shares
@@ -169,16 +162,16 @@ def between(seed: str, low: Cut, high: Cut) -> Expression:
     if low.ties is None and high.ties is None:
         return Part(seed, low.at, high.at)
     if low.ties is not None and high.ties is not None and low.at == high.at:
-        return conjunction([_tied(seed, low), between(seed + TIE, low.ties, high.ties)])
+        return joined([_tied(seed, low), between(seed + TIE, low.ties, high.ties)])
     pieces: list[Expression] = []
     start = low.at
     if low.ties is not None:
-        pieces.append(conjunction([_tied(seed, low), between(seed + TIE, low.ties, END)]))
+        pieces.append(joined([_tied(seed, low), between(seed + TIE, low.ties, END)]))
         start = _after(low.at)
     if start < high.at:
         pieces.append(Part(seed, start, high.at))
     if high.ties is not None:
-        pieces.append(conjunction([_tied(seed, high), between(seed + TIE, START, high.ties)]))
+        pieces.append(joined([_tied(seed, high), between(seed + TIE, START, high.ties)]))
     return union(pieces)
 
 

@@ -22,6 +22,7 @@ from bitmap_store.values import SINGLE_KINDS
 from resolvers.answers import Question
 from resolvers.breakdowns import DIMENSIONS_MAX
 from resolvers.cells import By, dimension
+from resolvers.combining import union
 from resolvers.context import Context
 from resolvers.parts import (
     START,
@@ -32,10 +33,9 @@ from resolvers.parts import (
     between,
     bounds_of,
     check_shares,
-    conjunction,
     cuts,
+    joined,
     narrowed,
-    union,
 )
 
 
@@ -169,7 +169,7 @@ def _part(
         nodes.append(AllOf((stratum.members.plan.node, plan.node)))
     if not pieces:
         return narrowed(question, [NOTHING], Nothing())
-    expression = conjunction([question.expression, _any_of(pieces)])
+    expression = joined([question.expression, _any_of(pieces)])
     return Question(expression, question.entity, Plan(reading, AnyOf(tuple(nodes))), question.as_of)
 
 
@@ -180,4 +180,4 @@ def _any_of(paths: Sequence[tuple[Expression, ...]]) -> Expression:
     groups: dict[Expression, list[tuple[Expression, ...]]] = {}
     for first, *rest in paths:
         groups.setdefault(first, []).append(tuple(rest))
-    return union([conjunction([first, _any_of(rests)]) for first, rests in groups.items()])
+    return union([joined([first, _any_of(rests)]) for first, rests in groups.items()])

@@ -1,7 +1,11 @@
 """Sets mapped where they lie, and calls of CRoaring: the same answers as ordinary sets, nothing freed twice."""
 
+import ctypes.util
 import gc
 import mmap
+import os
+import subprocess
+import sys
 from array import array
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from bitmap_store.croaring import ALIGNMENT, bitmap_of, frozen_size, ids_of, map
 
 pytestmark = pytest.mark.skipif(not croaring.AVAILABLE, reason="this build of pyroaring does not export CRoaring")
 
+ROOT = Path(__file__).parents[1]
 edges = st.sampled_from([0, 1 << 16, 1 << 20, (1 << 32) - 70_000])
 sets = st.one_of(
     st.sets(st.integers(0, (1 << 32) - 1), max_size=50),
@@ -85,3 +90,34 @@ def test_what_is_no_frozen_set_is_refused() -> None:
         mapped(buffer.ctypes.data + start, 64, buffer)
     with pytest.raises(ValueError, match="not as many"):
         write_frozen(BitMap([1]), buffer)
+
+
+SHORT_RUNS = """
+from array import array
+import numpy as np
+from pyroaring import BitMap
+from bitmap_store.bitmaps import intersect_into, intersection
+from bitmap_store.containers import widened
+
+for length in (1_025, 1_525, 2_469, 4_095, 4_096, 5_000):
+    run = BitMap(range(length))
+    few = BitMap(array("I", range(0, length, 2)))
+    words = widened(few) if len(few) > 1_024 else few
+    for start in (0, 100, length - 3):
+        some = BitMap(range(start, length))
+        kept = [intersection(words, some), intersection(some, words), words.copy(), some.copy()]
+        intersect_into(kept[2], some)
+        intersect_into(kept[3], words)
+        assert all(set(each) == {i for i in range(start, length) if i % 2 == 0} for each in kept)
+    assert intersection(run, words) == few
+"""
+
+
+def test_short_runs_meet_packed_words_of_few() -> None:
+    """Where CRoaring would write behind what it allocates: the allocator looks at each piece when it is freed."""
+    checker = ctypes.util.find_library("c_malloc_debug")
+    if checker is None:
+        pytest.skip("this C library cannot check what was allocated")
+    checked = os.environ | {"LD_PRELOAD": checker, "MALLOC_CHECK_": "3"}
+    done = subprocess.run([sys.executable, "-c", SHORT_RUNS], cwd=ROOT, env=checked, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from bitmap_store.bitmaps import bitmap_of, checksum, ids_of, packed, unpacked
+from bitmap_store.bitmaps import bitmap_of, checksum, ids_of, intersection, packed, unpacked
 from bitmap_store.croaring import AVAILABLE, ranks_of
 from bitmap_store.errors import Damaged
 from bitmap_store.plan import ANY_SPAN, Happened, Leaf, Range, Tagged
@@ -233,7 +233,7 @@ class ValueBase(ABC):
         """The rows of the wanted users, or of all."""
         if wanted is None:
             return Rows(self.length, {name: self.column(name) for name in NAMES})
-        inside = self.users & wanted
+        inside = intersection(self.users, wanted)
         return self.rows_of(ids_of(inside)) if inside else rows_of(0)
 
     def rows_at(self, user: int) -> list[Row]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from bitmap_store.bitmaps import ids_of, intersection_size
+from bitmap_store.bitmaps import ids_of, intersection, intersection_size
 from bitmap_store.containers import widened
 from bitmap_store.evaluate import Evaluation
 from bitmap_store.plan import ANY_SPAN, Plan, Reading, Tagged
@@ -112,7 +112,7 @@ class _TagKeys:
 
     def sizes(self, audience: BitMap, moment: int) -> list[int]:
         """The size of the audience with each key."""
-        touched = covered(self._layers) & audience if self._layers else BitMap()
+        touched = intersection(covered(self._layers), audience) if self._layers else BitMap()
         users, values = self._written(touched, moment)
         by_value = Counter(values)
         sizes: list[int] = []
@@ -136,7 +136,7 @@ class _TagKeys:
         of_value = self.base.values[value]
         gone = touched
         if moment >= of_value.ends_first:
-            gone = gone | (of_value.ended(moment) & audience)
+            gone = gone | (intersection(of_value.ended(moment), audience))
         return int(gone.intersection_cardinality(of_value.users)) if gone else 0
 
     def _written(self, touched: BitMap, moment: int) -> tuple[list[int], list[int]]:
@@ -186,7 +186,7 @@ def numbers_of(memberships: Memberships, tag: int, reading: Reading, users: BitM
     found: list[NDArray[Any]] = [part["units"][part["expires"] > reading.moment] for part in parts]
     for value in base.values.values():
         members = value.alive(reading.moment)
-        inside = members & left
+        inside = intersection(members, left)
         if len(inside) == value.length:
             found.append(value.column("units"))
         elif inside:
@@ -203,7 +203,7 @@ def sums_in(memberships: Memberships, tag: int, reading: Reading, users: BitMap,
     for part in parts:
         found += sums_of(part["units"][part["expires"] > reading.moment], stop)
     for value in base.values.values():
-        inside = value.alive(reading.moment) & left
+        inside = intersection(value.alive(reading.moment), left)
         if 2 * len(inside) > value.length:
             found += value.sums(stop)
             found -= _gathered(value, value.users - inside, stop)

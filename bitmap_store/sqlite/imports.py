@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from bitmap_store.bitmaps import bitmap_of
+from bitmap_store.bitmaps import bitmap_of, intersection
 from bitmap_store.catalog import Catalog
 from bitmap_store.definitions import TagDefinition
 from bitmap_store.errors import Invalid
@@ -340,7 +340,7 @@ class Import:
         late = memberships.touched_since(part.tag, part.version)
         said = part.said.of(transaction.raw, late)
         if not replace:
-            late &= bitmap_of(said["user"])
+            late = intersection(late, bitmap_of(said["user"]))
         change: Change | None = None
         if late:
             before = memberships.rows(part.tag, transaction.current, late)
@@ -349,7 +349,7 @@ class Import:
         if early or not part.touched:
             swap(transaction, part.tag, generation, part.shards, part.version, part.stamp)
         if early:
-            transaction.record_flip(part.tag, generation, late & part.touched)
+            transaction.record_flip(part.tag, generation, intersection(late, part.touched))
         # Else all that the fragments would change was written meanwhile, so the log has it. With no change of its own
         # the flip would leave no trace of what they say of those users, and readings of before could not take it back.
         if change is not None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pyroaring import BitMap
 
+from bitmap_store.bitmaps import intersection
 from bitmap_store.plan import Happened, Leaf, Range
 from bitmap_store.rows import FEW, Row, Rows, in_order, joined
 from bitmap_store.sqlite.base import members_of_rows
@@ -110,7 +111,7 @@ def rows_in(newest_first: Iterable[Layer], users: BitMap) -> tuple[list[Rows], B
     for layer in newest_first:
         if not left:
             break
-        found = left & layer.touched
+        found = intersection(left, layer.touched)
         if found:
             parts.append(layer.rows.of_few(found) if len(found) <= FEW_USERS else layer.rows.of(found))
             left = left - found

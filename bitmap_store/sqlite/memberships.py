@@ -16,6 +16,7 @@ from threading import RLock
 
 from pyroaring import BitMap
 
+from bitmap_store.bitmaps import intersection
 from bitmap_store.errors import Stale
 from bitmap_store.plan import ANY_SPAN, Alike, Leaf, Reading, Tagged, Universe, tags_of
 from bitmap_store.rows import Rows, in_order, joined
@@ -462,7 +463,7 @@ class Memberships:
         found = BitMap([user for part in parts for user in part["user"].tolist()])
         if left:
             for value in standing.base.values.values():
-                found |= left & value.users
+                found |= intersection(left, value.users)
         return found
 
     def _few(self, tag: int, version: int, users: BitMap) -> tuple[list[Rows], BitMap, Standing]:

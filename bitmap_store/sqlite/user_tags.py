@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyroaring import BitMap
 
-from bitmap_store.bitmaps import ids_of
+from bitmap_store.bitmaps import ids_of, intersection
 from bitmap_store.catalog import ValueTable
 from bitmap_store.plan import Reading
 from bitmap_store.rows import Rows, joined
@@ -235,7 +235,7 @@ class UserTags:
         standings = self._standings(rows, selection, asked.reading.version)
         left = standings.left
         layered = [
-            (place, layers, touched & wanted)
+            (place, layers, intersection(touched, wanted))
             for place, (layers, touched) in standings.layers.items()
             if touched.intersect(wanted)
         ]
