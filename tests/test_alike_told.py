@@ -1,9 +1,7 @@
 """What is told of look-alikes and personas: on planted data, and on the demo's against scikit-learn and scipy."""
 
 import asyncio
-import json
 import random
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -286,14 +284,3 @@ def test_the_demos_weights_scores_and_area_are_scikit_learns(demo: Api) -> None:
     expected = roc_auc_score(matrix.is_seed[held], matrix.has[held][:, places] @ weights)
     assert answer["auc"] == pytest.approx(expected, abs=1e-12)
     assert answer["auc"] > 0.75
-
-
-PAGE = (Path(__file__).parents[1] / "docs" / "insight.md").read_text()
-SECTIONS = PAGE[PAGE.index("## More like these") : PAGE.index("## What goes with what")]
-
-
-@pytest.mark.parametrize(
-    ("query", "answer"), re.findall(r"```graphql\n(.*?)```\n+```json\n(.*?)```", SECTIONS, re.DOTALL)
-)
-def test_the_page_says_what_is_answered(demo: Api, query: str, answer: str) -> None:
-    assert demo.answer(query)["data"] == json.loads(answer)

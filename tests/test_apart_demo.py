@@ -1,8 +1,6 @@
 """Portraits, differentiators and comparisons of the demo data, against pandas, scipy and scikit-learn on its files."""
 
-import json
 import math
-import re
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -276,40 +274,3 @@ def test_portraits_of_all_tags_sum_to_the_audience(demo: Api, has: Has, table: p
             assert sizes == {value: size for value, size in mine.items() if size}
             seen += 1
     assert seen == len(STORED)
-
-
-# ---------------------------------------------------------------- what the page says
-
-PAGE = (Path(__file__).parents[1] / "docs" / "insight.md").read_text()
-SECTIONS = (
-    "Portraits and cross-tabs",
-    "What sets it apart: differentiators",
-    "Audiences beside each other: comparison",
-)
-EXAMPLES = [
-    example
-    for section in re.split(r"^## ", PAGE, flags=re.MULTILINE)
-    if section.startswith(SECTIONS)
-    for example in re.findall(r"```graphql\n(.*?)```\n\n```json\n(.*?)```", section, re.DOTALL)
-]
-
-
-def rounded(said: Any) -> Any:
-    """An answer with four digits of each number that is not whole, as the page has it."""
-    match said:
-        case float():
-            return float(f"{said:.4g}")
-        case list():
-            return [rounded(each) for each in said]
-        case dict():
-            return {key: rounded(each) for key, each in said.items()}
-    return said
-
-
-@pytest.mark.parametrize(("asked", "said"), EXAMPLES, ids=range(len(EXAMPLES)))
-def test_what_the_page_says_comes_out(demo: Api, asked: str, said: str) -> None:
-    assert rounded(demo.answer(asked)) == json.loads(said)
-
-
-def test_the_page_has_an_example_of_each() -> None:
-    assert len(EXAMPLES) == len(SECTIONS)

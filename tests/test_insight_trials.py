@@ -1,10 +1,8 @@
-"""The examples of docs/insight.md on splits, effects, association and partitions, and association with pandas."""
+"""Splits and association on the demo data, with pandas."""
 
 import json
-import re
 from collections.abc import Iterator
 from itertools import permutations
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,31 +11,12 @@ from scipy.stats import chi2_contingency
 from tests.api import Api
 from tests.demos import demo
 
-PAGE = (Path(__file__).parents[1] / "docs" / "insight.md").read_text()
-TOPICS = ("What goes with what: association", "Splits, experiments and lift", "Parts by preference")
-EXAMPLES = [
-    pytest.param(found[1], found[2], id=f"{topic}-{i}")
-    for topic in TOPICS
-    for i, found in enumerate(
-        re.finditer(
-            r"^```graphql\n(.*?)^```\n\n```json\n(.*?)^```$",
-            PAGE.partition(f"\n## {topic}\n")[2].partition("\n## ")[0],
-            re.MULTILINE | re.DOTALL,
-        )
-    )
-]
-
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     found = demo(tmp_path_factory.mktemp("demo") / "store")
     yield found
     found.close()
-
-
-@pytest.mark.parametrize(("query", "said"), EXAMPLES)
-def test_the_page_says_what_is_answered(api: Api, query: str, said: str) -> None:
-    assert api.answer(query) == {"data": json.loads(said)}
 
 
 def test_parts_are_as_old_and_as_rich_as_each_other(api: Api) -> None:
