@@ -18,7 +18,7 @@ from bitmap_store.text import render
 from bitmap_store.values import SavedAudience
 from resolvers.answers import Explanation, Question
 from resolvers.audiences import bind, nodes, without
-from resolvers.context import Context
+from resolvers.context import Context, in_turns
 from resolvers.forms import Ways, ways
 from resolvers.saved import saved_of_entity
 from resolvers.wording import Language
@@ -75,7 +75,7 @@ async def findings(context: Context, explanation: Explanation) -> list[Finding]:
     """What is odd about the question that was explained, the gravest first; a handful of calls of many sizes each."""
     context.viewer.require("count")
     question = explanation.nodes[0].question
-    found = list(nodes(context, question))
+    found = [each async for each in in_turns(nodes(context, question))]
     forms = await asyncio.to_thread(_forms, context, [plan for _, _, plan in found])
     parts = [
         _Part(path, node, plan, told.size, forms[plan])

@@ -1,5 +1,6 @@
 """The plain values that resolvers give, beside those of the store: what an audience, a profile, a page is."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -251,14 +252,23 @@ class Portrait:
     numbers: Numbers | None
 
 
+class Rests:
+    """The sizes of a question less each of its nodes, by path, once they were asked for."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[str, int] | None = None
+        self.lock = asyncio.Lock()
+
+
 @dataclass(frozen=True, slots=True)
 class ExplanationNode:
-    """A node of the question as it was asked; `path` is "" at the root."""
+    """A node of the question as it was asked; `path` is "" at the root. rests: the question less each of its nodes."""
 
     path: str
     text: str
     size: int
     question: Question
+    rests: "Rests"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from datetime import datetime
 from time import perf_counter
 
 from bitmap_store.errors import Invalid, Stale, TagroarError, TooLarge
-from bitmap_store.expression import And, At, AtLeast, Expression, Or, children, with_children
+from bitmap_store.expression import And, At, AtLeast, Expression, Or, children, walk, with_children
 from bitmap_store.plan import Plan, Reading
 from bitmap_store.text import render
 from bitmap_store.values import micros, moment_of
@@ -22,10 +22,11 @@ from resolvers.answers import (
     Members,
     Profile,
     Question,
+    Rests,
     page_info,
 )
 from resolvers.asked import Asked
-from resolvers.context import Context
+from resolvers.context import Context, in_turns
 from resolvers.later import refuse_purpose
 
 
@@ -188,14 +189,15 @@ def _cursor(context: Context, question: Question, mark: str, after: str) -> tupl
 async def explain(context: Context, question: Question) -> Explanation:
     """The sizes at every node of the question as it was asked, in preorder, counted in one call."""
     context.viewer.require("count")
-    all_ = list(nodes(context, question))
+    all_ = [each async for each in in_turns(nodes(context, question))]
+    rests = Rests()
     began = perf_counter()
     sizes = await context.store.count([plan for _, _, plan in all_])
     milliseconds = (perf_counter() - began) * 1000
     return Explanation(
         milliseconds,
         tuple(
-            ExplanationNode(path, render(node), size, question)
+            ExplanationNode(path, render(node), size, question, rests)
             for (path, node, _), size in zip(all_, sizes, strict=True)
         ),
     )
@@ -213,11 +215,23 @@ def nodes(context: Context, question: Question) -> Iterable[tuple[str, Expressio
 
 
 async def size_without(context: Context, node: ExplanationNode) -> int | None:
-    """The size of the whole question without this node; None where nothing would be left of it."""
-    rest = without(node.question.expression, node.path)
-    if rest is None:
-        return None
-    return await context.loaders.size(bind(context, node.question, rest, node.question.plan.reading))
+    """The size of the whole question without this node; None where nothing would be left of it.
+
+    Those of all nodes are counted in one call when the first is asked for: they have most parts in common.
+    """
+    async with node.rests.lock:
+        if node.rests.sizes is None:
+            node.rests.sizes = await _sizes_without(context, node.question)
+    return node.rests.sizes.get(node.path)
+
+
+async def _sizes_without(context: Context, question: Question) -> dict[str, int]:
+    plans: dict[str, Plan] = {}
+    async for path, _ in in_turns(walk(question.expression)):
+        rest = without(question.expression, path)
+        if rest is not None:
+            plans[path] = bind(context, question, rest, question.plan.reading)
+    return dict(zip(plans, await context.store.count(list(plans.values())), strict=True))
 
 
 def without(expression: Expression, path: str, at: str = "") -> Expression | None:

@@ -5,7 +5,7 @@ audience where the tags are exclusive.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 from math import prod
@@ -21,7 +21,7 @@ from resolvers.audiences import ratio
 from resolvers.catalog import tags_chosen
 from resolvers.cells import By, Cell, Dimension, dimension
 from resolvers.combining import conjunction, narrowed, union
-from resolvers.context import Context, bounded
+from resolvers.context import Context, bounded, in_turns
 
 DIMENSIONS_MAX = 3
 MANY_CELLS = 1_000
@@ -139,13 +139,6 @@ async def _counted(
         ]
         async for table, counts, bases in in_turns(zip(parts, inside, outside, strict=True))
     ]
-
-
-async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:
-    """The items, and after each a turn for others: all values of all tags keep the event loop for tens of ms."""
-    for item in items:
-        yield item
-        await asyncio.sleep(0)
 
 
 def _check_cells(context: Context, dimensions: Sequence[Dimension]) -> None:

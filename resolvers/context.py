@@ -5,10 +5,11 @@ A context is of one request: one operation of a WebSocket, all operations of an 
 """
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import TypeVar
 
 from bitmap_store import Store, View
 from bitmap_store.catalog import Selection
@@ -18,6 +19,8 @@ from bitmap_store.plan import Plan, Reading
 from resolvers.asked import Asked
 from resolvers.loaders import Batching, Loaders
 from resolvers.viewers import Viewer
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +144,10 @@ def bounded(count: int, most: int, argument: str) -> int:
     if count > most:
         raise TooLarge(f"{argument} is at most {most}", argument=argument)
     return count
+
+
+async def in_turns(items: Iterable[T]) -> AsyncIterator[T]:
+    """The items, and after each a turn for others: all values of all tags keep the event loop for tens of ms."""
+    for item in items:
+        yield item
+        await asyncio.sleep(0)

@@ -14,8 +14,7 @@ from bitmap_store.errors import TooLarge
 from bitmap_store.plan import Plan, Reading
 from bitmap_store.store import Sums
 from bitmap_store.values import Tag, TagKind
-from resolvers.breakdowns import in_turns
-from resolvers.context import Context
+from resolvers.context import Context, in_turns
 from resolvers.numbers import NUMBER_KINDS
 
 

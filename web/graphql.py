@@ -147,7 +147,7 @@ class Endpoint:
                     return 200, known
             return await within(service.bounds.request_seconds, self._answer(asked, scope, receive, body))
         except TooSlow:
-            return None, error_body(too_long(service.bounds.request_seconds))
+            return None, error_body(too_long(service.bounds.request_seconds, reads=current().kind == "query"))
         finally:
             service.use.end(client)
 

@@ -57,12 +57,11 @@ def told_with(error: TagroarError) -> dict[str, str]:
     return {"WWW-Authenticate": "Bearer"} if error.code == "UNAUTHENTICATED" else {}
 
 
-def too_long(seconds: float) -> TooLarge:
-    """What is told of a request that was ended because it took too long."""
-    return TooLarge(
-        f"the request took longer than {seconds:g} seconds and was ended; ask for less at once. A write may have been "
-        "made: sent again with the same idempotency key it is made once"
-    )
+def too_long(seconds: float, *, reads: bool = False) -> TooLarge:
+    """What is told of a request that was ended because it took too long. reads: whether it wrote nothing for sure."""
+    sentence = f"the request took longer than {seconds:g} seconds and was ended; ask for less at once"
+    written = ". A write may have been made: sent again with the same idempotency key it is made once"
+    return TooLarge(sentence if reads else sentence + written)
 
 
 Handler = Callable[[Request, Context], Awaitable[Response]]
