@@ -231,7 +231,7 @@ async def _redundant(context: Context, question: Question, parts: Sequence[_Part
     """Clauses without which the whole is the same. It is larger or smaller without one, never both, so sizes decide."""
     clauses = [each for part in parts for each in _below(part, parts) if not _FOREIGN & {*each.path.split(".")}]
     rests: list[tuple[_Part, Plan]] = []
-    for each in clauses:
+    async for each in in_turns(clauses):
         rest = without(question.expression, each.path)
         if rest is not None:
             rests.append((each, bind(context, question, rest, question.plan.reading)))

@@ -32,7 +32,7 @@ from bitmap_store.values import VALUED_KINDS, Tag, TagKind, date_of_units, momen
 from resolvers.answers import Question
 from resolvers.asked import names_users
 from resolvers.audiences import bind, without
-from resolvers.context import Context, bounded
+from resolvers.context import Context, bounded, in_turns
 from resolvers.numbers import NUMBER_KINDS, numbers_of
 
 SUGGESTIONS_MAX = 50
@@ -162,7 +162,8 @@ class _Seek:
 
     async def sizes(self, tried: Sequence[_Try]) -> list[tuple[_Try, int]]:
         """What is tried with its sizes, in one call."""
-        sizes = await self._context.store.count([self.plan(each.expression) for each in tried]) if tried else []
+        plans = [self.plan(each.expression) async for each in in_turns(tried)]
+        sizes = await self._context.store.count(plans) if plans else []
         return list(zip(tried, sizes, strict=True))
 
     async def tuned(self, scales: Sequence[_Scale]) -> list[tuple[_Try, int]]:
