@@ -249,6 +249,8 @@ def test_who_lists_users_is_for_those_who_may_see_them(empty_store: Path, tmp_pa
 def test_what_is_wrong_is_named(api: Api, change: dict[str, Any], code: str, argument: str) -> None:
     found = api.error(DEFINE, input=asked("x") | change)
     assert (found["code"], found["argument"]) == (code, argument)
+    if change == {"key": ""}:
+        assert found["message"] == "an experiment cannot be empty"
 
 
 def test_an_experiment_is_there_after_opening_again_and_after_a_revision_back(
