@@ -49,15 +49,16 @@ def check_key(key: str, what: str = "key", *, argument: str | None = None) -> st
     key = nfc(key)
     if len(key) <= KEY_CHARACTERS_MAX and _BARE_ASCII.fullmatch(key):
         return key
+    one = f"an {what}" if what[0] in "aeio" else f"a {what}"  # "a user"
     if not key:
-        raise Invalid(f"a {what} cannot be empty", argument=argument)
+        raise Invalid(f"{one} cannot be empty", argument=argument)
     if len(key) > KEY_CHARACTERS_MAX:
-        raise Invalid(f"a {what} has at most {KEY_CHARACTERS_MAX} characters", argument=argument)
+        raise Invalid(f"{one} has at most {KEY_CHARACTERS_MAX} characters", argument=argument)
     if key != key.strip():
         raise Invalid(f"the {what} {shown(key)} begins or ends with a space", argument=argument)
     odd = next((c for c in key if c == "`" or unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")), None)
     if odd is not None:
-        raise Invalid(f"a {what} cannot contain {shown(odd)}", argument=argument)
+        raise Invalid(f"{one} cannot contain {shown(odd)}", argument=argument)
     return key
 
 

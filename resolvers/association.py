@@ -95,9 +95,9 @@ async def association(
         frequent = {each: count for each, count in zip(level, counts, strict=True) if count >= least}
         found |= frequent
         if len(level[0]) < size:
-            _check(len(frequent), context.limits.rows_max)
+            _check(len(frequent), context.limits.rows_max, len(level[0]))
             level = await asyncio.to_thread(_grown, items, list(frequent))
-            _check(len(level), context.limits.cells_max)
+            _check(len(level), context.limits.cells_max, 2)
         if not level:
             return []
     ranked = await asyncio.to_thread(_ranked, items, found, whole, min_confidence, size)
@@ -131,19 +131,23 @@ class _Listed:
 
 async def _items(context: Context, question: Question, tags: Sequence[str]) -> list[_Listed]:
     found: list[_Listed] = []
-    for i, key in enumerate(dict.fromkeys(tags)):
+    for i, key in enumerate(tags):
+        context.view.catalog.tag_of(question.entity, key, argument=f"tags.{i}")
+        if key in tags[:i]:
+            continue
         cut = await dimension(context, question, By(key), f"tags.{i}")
         found += [
             _Listed(Item(cut.tag, cell.label), cell, cut.exclusive, render(cell.expression)) for cell in cut.cells
         ]
-        _check(len(found), context.limits.cells_max)
+        _check(len(found), context.limits.cells_max, 1)
     return found
 
 
-def _check(count: int, most: int) -> None:
+def _check(count: int, most: int, size: int) -> None:
     if count > most:
+        what = "values" if size == 1 else "sets of values"
         raise TooLarge(
-            f"{count} sets of values are more than {most}; name fewer tags, or ask for more support", argument="tags"
+            f"{count} {what} are more than {most}; name fewer tags, or ask for more support", argument="tags"
         )
 
 

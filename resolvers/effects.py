@@ -4,6 +4,7 @@ where the parts do not have the sizes they should. Planning the sizes is here to
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from fractions import Fraction
 from math import isfinite
 
 from bitmap_store.errors import Invalid
@@ -12,15 +13,15 @@ from resolvers.answers import Question
 from resolvers.asked import Asked
 from resolvers.audiences import question_at, ratio
 from resolvers.context import Context, bounded
-from resolvers.parts import check_name
+from resolvers.parts import ROUNDING, check_name
 from resolvers.statistics import (
     DISCOVERY_RATE,
     Interval,
     adjusted,
     difference_interval,
-    p_values,
     ratio_interval,
     share_interval,
+    share_p_values,
     z_scores,
 )
 from resolvers.trials import chi_squared, chi_squared_p_value, detectable, power_of, sample_sizes
@@ -28,6 +29,11 @@ from resolvers.trials import chi_squared, chi_squared_p_value, detectable, power
 MISMATCH = 0.001
 """Below this p-value sizes are taken to be wrong, as is usual of sample ratios (Fabijan and others 2019)."""
 GROUP_MAX = 2**53
+RATE_LEAST = 1e-9
+"""Planned rates and their differences are no nearer than this to 0, nor rates to 1: beyond, floats cannot tell them."""
+ALPHA_LEAST, ALPHA_MOST = 1e-12, 0.5
+"""Of levels of tests: beyond, floats cannot tell 1 - alpha / 2 from 1; above, chance is more likely than not."""
+POWER_MOST = 1 - 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +55,16 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """The outcome in one part, beside that of the control; of the control itself nothing stands beside."""
+    """The outcome in one part, beside that of the control; of the control itself nothing stands beside.
+
+    Of nobody there is no rate, and nothing is compared with it.
+    """
 
     name: str
     audience: Question
     size: int
     converted: int
-    rate: float
+    rate: float | None
     rate_interval: Span
     difference: float | None = None
     difference_interval: Span | None = None
@@ -100,10 +109,16 @@ async def effects(
     context.viewer.require("count")
     bounded(len(parts), context.limits.parts_max, "parts")
     names: set[str] = set()
+    left = Fraction(1)
     for i, part in enumerate(parts):
         check_name(part.name, names, f"parts.{i}.name")
-        if part.share is not None and not 0 < part.share <= 1:
+        if part.share is None:
+            continue
+        if not 0 < part.share <= 1:
             raise Invalid("a share lies within 0..1, and is more than 0", argument=f"parts.{i}.share")
+        left -= Fraction(repr(part.share))
+        if left < -ROUNDING:
+            raise Invalid("the shares are more than 1 in sum", argument=f"parts.{i}.share")
     if control not in names:
         raise Invalid(f"no part is called {control!r}", argument="control")
     if len(parts) < 2:
@@ -146,13 +161,16 @@ async def measured(
         [base_converted] * len(treated),
         [base] * len(treated),
     ).tolist()
-    chances = p_values(scores)
+    chances = [float(share_p_values([converted[i]], whole[i], [base_converted], base)[0]) for i in treated]
+    compared = [i for i in treated if whole[i] and base]  # parts of nobody are no findings among which some are chance
+    corrected = adjusted([p for i, p in zip(treated, chances, strict=True) if i in compared]).tolist()
+    significant = {i for i, q in zip(compared, corrected, strict=True) if q <= DISCOVERY_RATE}
     found = [
-        _effect(groups[i], whole[i], converted[i], base, base_converted, z, float(p), bool(q <= DISCOVERY_RATE))
-        for i, z, p, q in zip(treated, scores, chances, adjusted(chances), strict=True)
+        _effect(groups[i], whole[i], converted[i], base, base_converted, z, p, i in significant)
+        for i, z, p in zip(treated, scores, chances, strict=True)
     ]
     name, audience = groups[place]
-    rate = ratio(base_converted, base)
+    rate = ratio(base_converted, base) if base else None
     beside = Effect(name, audience, base, base_converted, rate, _span(share_interval(base_converted, base)))
     return Effects(beside, tuple(found), None if shares is None else sample_ratio(whole, shares))
 
@@ -176,7 +194,7 @@ def _effect(
         audience,
         size,
         converted,
-        rate,
+        rate if size else None,
         _span(share_interval(converted, size)),
         rate - base_rate if known else None,
         _span(difference_interval(converted, size, base_converted, base)),
@@ -184,7 +202,7 @@ def _effect(
         _span(Interval(factor.low - 1, factor.high - 1)),
         z if known else None,
         p if known else None,
-        significant and known,
+        significant,
     )
 
 
@@ -241,8 +259,11 @@ def sample_size(
     """How many users find a change of the rate `baseline` by `effect` (a difference, below 0 a decrease)."""
     context.viewer.require("count")
     _check_rates(baseline, alpha, power)
-    if not 0 < baseline + effect < 1 or not effect:
-        raise Invalid("the rate with the effect lies between 0 and 1, and is another one", argument="effect")
+    if abs(effect) < RATE_LEAST or not _tellable(baseline + effect):
+        raise Invalid(
+            "an effect is a difference of 1e-9 at least, up or down, and the rate with it lies within 1e-9..1 - 1e-9",
+            argument="effect",
+        )
     if not 0.001 <= ratio_ <= 1000:
         raise Invalid("the ratio lies within 0.001..1000", argument="ratio")
     control, treated = sample_sizes(baseline, baseline + effect, alpha, power, ratio_)
@@ -268,8 +289,15 @@ def minimum_detectable_effect(
 
 
 def _check_rates(baseline: float, alpha: float, power: float) -> None:
-    for name, rate in (("baseline", baseline), ("alpha", alpha), ("power", power)):
-        if not 0 < rate < 1:
-            raise Invalid(f"{name} lies between 0 and 1", argument=name)
-    if power <= alpha / 2:
-        raise Invalid("the power is more than chance alone has: half of alpha", argument="power")
+    if not _tellable(baseline):
+        raise Invalid("the baseline is a rate within 1e-9..1 - 1e-9", argument="baseline")
+    if not ALPHA_LEAST <= alpha <= ALPHA_MOST:
+        raise Invalid("alpha lies within 1e-12..0.5", argument="alpha")
+    if not alpha / 2 < power <= POWER_MOST:
+        raise Invalid(
+            "the power is more than chance alone has, which is half of alpha, and 1 - 1e-12 at most", argument="power"
+        )
+
+
+def _tellable(rate: float) -> bool:
+    return RATE_LEAST <= rate <= 1 - RATE_LEAST

@@ -17,7 +17,7 @@ from bitmap_store.costs import PLAN
 from bitmap_store.errors import Invalid, TooLarge
 from bitmap_store.expression import LEAVES_MAX, NOTHING, Expression, Match, Not
 from bitmap_store.literals import check_string
-from bitmap_store.plan import AllOf, AnyOf, AsOf, AtLeastOf, Node, Nothing, Plan, Slice
+from bitmap_store.plan import Alike, AllOf, AnyOf, AsOf, AtLeastOf, Node, Nothing, Plan, Slice
 from bitmap_store.values import SINGLE_KINDS
 from resolvers.answers import Question
 from resolvers.breakdowns import DIMENSIONS_MAX
@@ -144,7 +144,7 @@ def check_fresh(question: Question, seed: str, argument: str) -> None:
                 pending += of + without
             case AnyOf(of) | AtLeastOf(_, of):
                 pending += of
-            case AsOf(_, of):
+            case AsOf(_, of) | Alike(of):  # nobody of the seeds is in the look-alike, so it lies where they do not
                 pending.append(of)
 
 

@@ -121,6 +121,8 @@ def ratio_interval(inside: int, whole: int, outside: int, rest: int, confidence:
     """Where the ratio of the shares of two groups without common members lies (Katz, Baptista, Azen, Pike 1978)."""
     if not whole or not rest or not (inside or outside):
         return Interval(nan, nan)
+    if inside == whole and outside == rest:  # without variance the formula would be sure of one user even
+        return Interval(nan, nan)
     if not inside or not outside:
         return Interval(0.0, nan) if not inside else Interval(nan, inf)
     ratio = (inside / whole) / (outside / rest)

@@ -28,16 +28,21 @@ class Effect:
     audience: Audience = shown("Its users.")
     size: BigInt | None = shown("How many they are.")
     converted: BigInt | None = shown("How many of them are in the outcome.")
-    rate: float | None = shown("converted / size; 0 of nobody.")
+    rate: float | None = shown("converted / size; null of nobody.")
     rate_interval: ConfidenceInterval | None = shown("Where the rate lies (Wilson).")
     difference: float | None = shown("The rate less that of the control.")
     difference_interval: ConfidenceInterval | None = shown("Where the difference lies (Newcombe).")
     lift: float | None = shown("The difference as a part of the rate of the control; 0.1 is a tenth more.")
-    lift_interval: ConfidenceInterval | None = shown("Where the lift lies (Katz).")
+    lift_interval: ConfidenceInterval | None = shown(
+        "Where the lift lies (Katz); without ends where all of both are converted."
+    )
     z_score: float | None = shown("How far apart the rates are, in standard errors of no difference.")
-    p_value: float | None = shown("How likely chance alone takes them so far apart, either way.")
+    p_value: float | None = shown(
+        "How likely chance alone takes them so far apart, either way; exact where few are to be expected (Fisher)."
+    )
     significant: bool = shown(
-        "Whether it is more than chance: at a false-discovery rate of 5% over all parts (Benjamini, Hochberg)."
+        "Whether it is more than chance: at a false-discovery rate of 5% over all parts that have users (Benjamini,"
+        " Hochberg)."
     )
 
 

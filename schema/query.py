@@ -42,8 +42,8 @@ ForPurpose = Annotated[
 ]
 Compared = Annotated[list[Asked], argument(list[AudienceWhere], "The audiences, from one to 8.")]
 
-Alpha = Annotated[float, note("How likely a difference is found where there is none.")]
-Power = Annotated[float, note("How likely the difference is found.")]
+Alpha = Annotated[float, note("How likely a difference is found where there is none, within 1e-12..0.5.")]
+Power = Annotated[float, note("How likely the difference is found: more than alpha / 2, and 1 - 1e-12 at most.")]
 
 
 @strawberry.type(description="Reads. A request sees one version of the data and one moment.")
@@ -203,8 +203,8 @@ class Query:
     @staticmethod
     def sample_size(
         info: Info,
-        baseline: Annotated[float, note("The rate without the treatment, between 0 and 1.")],
-        effect: Annotated[float, note("The difference to be found: 0.01 from 5% to 6%, -0.01 to 4%.")],
+        baseline: Annotated[float, note("The rate without the treatment, within 1e-9..1 - 1e-9.")],
+        effect: Annotated[float, note("The difference to be found, 1e-9 at least: 0.01 from 5% to 6%, -0.01 to 4%.")],
         alpha: Alpha = ALPHA,
         power: Power = POWER,
         ratio: Annotated[float, note("How many are treated for each in the control group.")] = 1,
@@ -216,7 +216,7 @@ class Query:
     @staticmethod
     def minimum_detectable_effect(
         info: Info,
-        baseline: Annotated[float, note("The rate without the treatment, between 0 and 1.")],
+        baseline: Annotated[float, note("The rate without the treatment, within 1e-9..1 - 1e-9.")],
         control: Annotated[int, argument(BigInt, "Users in the control group.")],
         treated: Annotated[int, argument(BigInt, "Users in the treated part.")],
         alpha: Alpha = ALPHA,

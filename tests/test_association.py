@@ -112,7 +112,8 @@ def test_numbers_events_and_hierarchies(empty_store: Path, tmp_path: Path) -> No
     ("change", "code", "argument"),
     [
         ({"tags": []}, "INVALID", "tags"),
-        ({"tags": ["no"]}, "NOT_FOUND", "tags.0.tag"),
+        ({"tags": ["no"]}, "NOT_FOUND", "tags.0"),
+        ({"tags": ["vip", "vip", "no"]}, "NOT_FOUND", "tags.2"),
         ({"support": 1.5}, "INVALID", "minSupport"),
         ({"confidence": -1}, "INVALID", "minConfidence"),
         ({"size": 4}, "INVALID", "size"),
@@ -138,7 +139,9 @@ def test_work_is_refused_before_it_begins(api: Api) -> None:
     for limits in (replace(before, cells_max=8), replace(before, cells_max=9), replace(before, rows_max=5)):
         object.__setattr__(api.service, "limits", limits)
         calls = api.store.calls["breakdown"]
-        assert api.error(ASSOCIATION, **asked)["code"] == "TOO_LARGE"
+        found = api.error(ASSOCIATION, **asked)
+        assert found["code"] == "TOO_LARGE"
+        assert ("sets of values are" in found["message"]) == (limits.cells_max == 9)
         assert api.store.calls["breakdown"] == calls + (limits.cells_max > 8)  # values, not pairs
     object.__setattr__(api.service, "limits", replace(before, work_max=100))
     assert api.error(ASSOCIATION, **asked)["code"] == "TOO_LARGE"

@@ -168,7 +168,8 @@ def test_results_are_those_of_a_planted_effect(empty_store: Path, tmp_path: Path
     ]
     for row, (inside, whole) in zip(answer["parts"], counts, strict=False):
         table = [[inside, whole - inside], [counts[-1][0], counts[-1][1] - counts[-1][0]]]
-        assert row["pValue"] == pytest.approx(stats.chi2_contingency(table, correction=False).pvalue)
+        tails = [stats.fisher_exact(table, alternative=side).pvalue for side in ("less", "greater")]
+        assert row["pValue"] == pytest.approx(min(2 * min(tails), 1))
         assert row["lift"] == pytest.approx(inside / whole / (counts[-1][0] / counts[-1][1]) - 1)
     assert [row["significant"] for row in answer["parts"]] == [True, False]
     expected = stats.chisquare(
@@ -230,6 +231,7 @@ def test_who_lists_users_is_for_those_who_may_see_them(empty_store: Path, tmp_pa
     ("change", "code", "argument"),
     [
         ({"key": ""}, "INVALID", "input.key"),
+        ({"where": {"text": 'like (part("experiment x", 0, 0.5)) size 9'}}, "INVALID", "input.where"),
         ({"layer": " "}, "INVALID", "input.layer"),
         ({"share": 0.5}, "INVALID", "input.share"),
         ({"layer": "l", "share": 0}, "INVALID", "input.share"),
@@ -247,6 +249,8 @@ def test_who_lists_users_is_for_those_who_may_see_them(empty_store: Path, tmp_pa
 def test_what_is_wrong_is_named(api: Api, change: dict[str, Any], code: str, argument: str) -> None:
     found = api.error(DEFINE, input=asked("x") | change)
     assert (found["code"], found["argument"]) == (code, argument)
+    if change == {"key": ""}:
+        assert found["message"] == "an experiment cannot be empty"
 
 
 def test_an_experiment_is_there_after_opening_again_and_after_a_revision_back(

@@ -162,6 +162,17 @@ def test_exact_parts_do_not_move_when_others_come(empty_store: Path, tmp_path: P
     api.close()
 
 
+@pytest.mark.parametrize("text", ["{}", "vip or {}", "not {}", "everyone and not ({})"])
+def test_a_look_alike_of_a_part_is_not_split_by_its_seed(api: Api, text: str) -> None:
+    """Seeds are not in their look-alike, so that most of it lies where they do not."""
+    where = {"text": text.format('like (vip and part("s", 0, 0.5)) size 150')}
+    shares = [{"name": "a", "share": 0.5}]
+    found = api.error(SPLIT, where=where, parts=shares, seed="s", exact=False)
+    assert (found["code"], found["argument"]) == ("INVALID", "seed")
+    assert api.ask(SPLIT, where=where, parts=shares, seed="another", exact=False)
+    assert api.ask(SPLIT, where=where, parts=shares, seed="s", exact=True)
+
+
 def test_an_exact_split_of_a_part_by_its_own_seed(api: Api) -> None:
     text = 'part("s", 0, 0.5)'
     assert api.error(SPLIT, where={"text": text}, parts=[{"name": "a", "share": 0.5}], seed="s", exact=False) | {
