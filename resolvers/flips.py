@@ -6,7 +6,7 @@ the whole plan, with what the user has and would have. The past, slices and list
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -24,7 +24,11 @@ from resolvers.reasons import times_of
 
 KEPT = 8
 """Ways that each node keeps; the nearest."""
-NODES_MAX = 2_000
+LATER = 12_345 * 86_400_000_000
+"""After so many µs a bound that moves has moved, to where no other one is."""
+NODES_MAX = 100
+PAIRS_MAX = 8_000
+"""Pairs of ways that are put together."""
 FLIPS_MAX = 50
 """Answers of one field."""
 
@@ -47,7 +51,16 @@ async def nearest(context: Context, profile: Profile, asked: Asked, top: int) ->
     plan = context.bind(asked, profile.entity, profile.reading)
     if sum(1 for _ in _parts(plan.node)) > NODES_MAX:
         raise TooLarge(f"what is turned round has at most {NODES_MAX} nodes", argument="where")
-    person = await _person(context, profile, plan)
+    pairs = sum(_pairs(each) for each in _parts(plan.node))
+    if pairs > PAIRS_MAX:
+        message = (
+            f"to turn this round could take {pairs:,} pairs of ways, of {PAIRS_MAX:,} at most: ask for less at once"
+        )
+        raise TooLarge(message, argument="where")
+    later = replace(plan.reading, moment=plan.reading.moment + LATER)
+    moved = context.store.bind(context.view, asked.expression, profile.entity, reading=later, argument=asked.argument)
+    fixed = {each for each in _parts(moved.node) if isinstance(each, Range)}
+    person = await _person(context, profile, plan, fixed)
     return await asyncio.to_thread(_nearest, person, plan.node, top)
 
 
@@ -220,7 +233,19 @@ def _parts(node: Node) -> Iterator[Node]:
                 pending += reversed(of)
 
 
-async def _person(context: Context, profile: Profile, plan: Plan) -> _Person:
+def _pairs(node: Node) -> int:
+    """How many pairs of ways a node puts together at most, whether it is wanted or not."""
+    match node:
+        case AllOf(of, without):
+            return (len(of) + len(without)) * KEPT**2
+        case AnyOf(of):
+            return len(of) * KEPT**2
+        case AtLeastOf(count, of):
+            return len(of) * max(count, len(of) - count + 1) * KEPT**2
+    return 0
+
+
+async def _person(context: Context, profile: Profile, plan: Plan, fixed: Collection[Range]) -> _Person:
     leaves = list(dict.fromkeys(each for each in _parts(plan.node) if not isinstance(each, AllOf | AnyOf | AtLeastOf)))
     reading = plan.reading
     plans = [Plan(reading, leaf) for leaf in leaves]
@@ -243,7 +268,7 @@ async def _person(context: Context, profile: Profile, plan: Plan) -> _Person:
     for id_, tag in tags.items():
         if tag.kind is TagKind.EVENT:
             counts |= await _counted(context, profile, reading, by_tag[id_], has[id_])
-    writing = Writing(context, reading.moment, local_day(reading.moment, context.store.settings.timezone))
+    writing = Writing(context, reading.moment, local_day(reading.moment, context.store.settings.timezone), fixed)
     options = {id_: writing.options(tag, by_tag[id_], has[id_], counts) for id_, tag in tags.items()}
     return _Person(truths, counts, has, options)
 
