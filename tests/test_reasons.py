@@ -265,7 +265,8 @@ def test_dates_in_words(api: Api) -> None:
 def test_work_is_bounded(api: Api) -> None:
     query = 'query ($where: AudienceWhere!) { profile(by: {userId: "u1"}) { nearest(where: $where) { holds } } }'
     clauses = [f"buy times {i} within P{3 * i}D" for i in range(1, 60)]
-    for text in (f"10 of ({', '.join(clauses)})", " or ".join(f"spend = {i}" for i in range(120))):
+    many = " and ".join(f"buy times {i} within P{i}D" for i in range(20, 40))
+    for text in (f"10 of ({', '.join(clauses)})", " or ".join(f"spend = {i}" for i in range(120)), many):
         error = api.error(query, where={"text": text})
         assert (error["code"], error["argument"]) == ("TOO_LARGE", "where"), error
     assert nearest(api, "u5", f"2 of ({', '.join(clauses[:8])})")[1]
