@@ -3,11 +3,12 @@
 Which of it puts a user into an audience is found by `flips.py`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from itertools import pairwise
 
 from bitmap_store.literals import float_text
 from bitmap_store.plan import Happened, Range, Tagged
@@ -25,6 +26,8 @@ from resolvers.context import Context
 from resolvers.sentences import SCORED, change_sentence
 from resolvers.wording import Language
 
+HOUR = 3600
+"""Seconds for which a date that is told holds at least, in windows of ten hours or more."""
 VALUES_TRIED = 3
 """Of a list of values."""
 
@@ -123,10 +126,12 @@ def fulfills(node: Tagged | Range, had: Had) -> bool:
 class Writing:
     """What could be written of a tag so that one of its leaves turns."""
 
-    def __init__(self, context: Context, moment: int, today: int) -> None:
+    def __init__(self, context: Context, moment: int, today: int, fixed: Collection[Range]) -> None:
+        """fixed: the ranges that are the same at another moment; windows of dates that move are none of them."""
         self._context = context
         self._moment = moment
         self._today = today
+        self._fixed = fixed
 
     def options(
         self, tag: Tag, leaves: Sequence[Tagged | Range | Happened], has: Sequence[Had], counts: Counts
@@ -172,9 +177,13 @@ class Writing:
         self, tag: Tag, leaves: Sequence[Tagged | Range | Happened], has: Sequence[Had]
     ) -> list[tuple[int, int]]:
         """Values (as ids) and units that would make a difference to a leaf."""
-        found: dict[tuple[int, int], None] = {}
+        ranges = [leaf for leaf in leaves if isinstance(leaf, Range)]
+        is_moving = tag.kind is TagKind.DATE and any(each not in self._fixed for each in ranges)
+        found: dict[tuple[int, int], None] = {(0, each): None for each in self._lasting(tag, ranges) if is_moving}
         for leaf in leaves:
             if isinstance(leaf, Range):
+                if is_moving:
+                    continue
                 for bound, beyond in ((leaf.low, -1), (leaf.high, 1)):
                     if bound is not None:
                         found |= {(0, bound): None, (0, bound + beyond): None}
@@ -187,6 +196,23 @@ class Writing:
             elif isinstance(leaf, Tagged):
                 found[(0, 0)] = None
         return [each for each in found if tag.kind not in _MEASURED or _can_be(tag, each[1])]
+
+    def _lasting(self, tag: Tag, ranges: Sequence[Range]) -> list[int]:
+        """A date before, between and after the bounds of windows of which some move on, so that it stays there a while.
+
+        Bounds move up only: what is below one stays so. Now, where it is far enough above the bound below it.
+        """
+        bounds = {each.low for each in ranges} | {None if each.high is None else each.high + 1 for each in ranges}
+        edges = sorted(bound for bound in bounds if bound is not None)
+        is_day = tag.precision is DatePrecision.DAY
+        now, hour = (self._today, 1) if is_day else (date_units(moment_of(self._moment), tag.precision), HOUR)
+        found = [edges[0] - 1] if edges else []
+        for low, beyond in pairwise(edges):
+            far = max(1, min(hour, (beyond - low) // 10))
+            found.append(now if low + far <= now < beyond else (low + beyond) // 2)
+        if edges and any(each.high is None for each in ranges):
+            found.append(max(edges[-1] + hour, now))
+        return found
 
     def _events(self, tag: Tag, leaves: Sequence[Happened], counts: Counts) -> dict[Unit, list[Option]]:
         found: dict[Unit, list[Option]] = {}

@@ -19,8 +19,8 @@ _COMPARED = {
 _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
            "November", "December")
 _SAID = frozenset((
-    "a", "after", "all", "among", "an", "and", "any", "anyone", "anything", "as", "at", "before", "below", "but", "day",
-    "days", "does", "exactly", "from", "given", "has", "have", "hour", "hours", "in", "is", "known", "last", "least",
+    "a", "after", "all", "among", "an", "and", "any", "anything", "as", "at", "before", "below", "but", "day", "days",
+    "does", "exactly", "exists", "from", "given", "has", "have", "hour", "hours", "in", "is", "known", "last", "least",
     "less", "like", "minute", "minutes", "month", "more", "most", "next", "not", "of", "on", "once", "one", "or",
     "second", "seconds", "so", "than", "that", "the", "times", "to", "was", "who", "with", "within",
 ))
@@ -46,8 +46,8 @@ class English:
         return f"Everyone who {clause}." if entity is None else f"Every {entity} that {clause}."
 
     def everyone(self) -> str:
-        """Is anyone."""
-        return "is anyone"
+        """Exists: who is asked about does."""
+        return "exists"
 
     def match(self, match: Match, told: Told) -> str:
         """Has ..."""

@@ -6,25 +6,34 @@ the whole plan, with what the user has and would have. The past, slices and list
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
+from math import ceil, log
 
 from bitmap_store.bind import local_day
 from bitmap_store.errors import TooLarge
 from bitmap_store.plan import AllOf, AnyOf, AtLeastOf, Happened, Node, Plan, Range, Reading, Tagged
-from bitmap_store.values import Membership, TagKind, micros
+from bitmap_store.values import Membership, micros
 from resolvers.answers import Profile
 from resolvers.asked import Asked
 from resolvers.catalog import tags_chosen
 from resolvers.changes import Change, Counts, Had, Option, Unit, Writing, fulfills
 from resolvers.context import Context, bounded
-from resolvers.reasons import times_of
+from resolvers.reasons import TIMES_TRIED, times_of
 
 KEPT = 8
 """Ways that each node keeps; the nearest."""
-NODES_MAX = 2_000
+LATER = 12_345 * 86_400_000_000
+"""After so many µs a bound that moves has moved, to where no other one is."""
+NODES_MAX = 100
+PAIRS_MAX = 8_000
+"""Pairs of ways that are put together."""
+ROUNDS_MAX = 6
+"""Rounds of counting events: of each window, and each value in it that is named, one for each factor of 32."""
+TRIES_MAX = 3_000_000
+"""Memberships that are looked at to try each thing that could be written on each leaf of its tag."""
 FLIPS_MAX = 50
 """Answers of one field."""
 
@@ -47,7 +56,16 @@ async def nearest(context: Context, profile: Profile, asked: Asked, top: int) ->
     plan = context.bind(asked, profile.entity, profile.reading)
     if sum(1 for _ in _parts(plan.node)) > NODES_MAX:
         raise TooLarge(f"what is turned round has at most {NODES_MAX} nodes", argument="where")
-    person = await _person(context, profile, plan)
+    pairs = sum(_pairs(each) for each in _parts(plan.node))
+    if pairs > PAIRS_MAX:
+        message = (
+            f"to turn this round could take {pairs:,} pairs of ways, of {PAIRS_MAX:,} at most: ask for less at once"
+        )
+        raise TooLarge(message, argument="where")
+    later = replace(plan.reading, moment=plan.reading.moment + LATER)
+    moved = context.store.bind(context.view, asked.expression, profile.entity, reading=later, argument=asked.argument)
+    fixed = {each for each in _parts(moved.node) if isinstance(each, Range)}
+    person = await _person(context, profile, plan, fixed)
     return await asyncio.to_thread(_nearest, person, plan.node, top)
 
 
@@ -220,7 +238,19 @@ def _parts(node: Node) -> Iterator[Node]:
                 pending += reversed(of)
 
 
-async def _person(context: Context, profile: Profile, plan: Plan) -> _Person:
+def _pairs(node: Node) -> int:
+    """How many pairs of ways a node puts together at most, whether it is wanted or not."""
+    match node:
+        case AllOf(of, without):
+            return (len(of) + len(without)) * KEPT**2
+        case AnyOf(of):
+            return len(of) * KEPT**2
+        case AtLeastOf(count, of):
+            return len(of) * max(count, len(of) - count + 1) * KEPT**2
+    return 0
+
+
+async def _person(context: Context, profile: Profile, plan: Plan, fixed: Collection[Range]) -> _Person:
     leaves = list(dict.fromkeys(each for each in _parts(plan.node) if not isinstance(each, AllOf | AnyOf | AtLeastOf)))
     reading = plan.reading
     plans = [Plan(reading, leaf) for leaf in leaves]
@@ -239,31 +269,56 @@ async def _person(context: Context, profile: Profile, plan: Plan) -> _Person:
     }
     names = {id_: context.view.catalog.values(tag).names for id_, tag in tags.items()}
     has = {id_: [_had(each, names[id_]) for each in on.get(tag.key, ())] for id_, tag in tags.items()}
-    counts: dict[tuple[Happened, int | None], int] = {}
-    for id_, tag in tags.items():
-        if tag.kind is TagKind.EVENT:
-            counts |= await _counted(context, profile, reading, by_tag[id_], has[id_])
-    writing = Writing(context, reading.moment, local_day(reading.moment, context.store.settings.timezone))
+    counts = await _counted(context, profile, reading, has, truths)
+    writing = Writing(context, reading.moment, local_day(reading.moment, context.store.settings.timezone), fixed)
     options = {id_: writing.options(tag, by_tag[id_], has[id_], counts) for id_, tag in tags.items()}
+    tries = sum(
+        len(by_tag[id_]) * sum(map(len, units.values())) * (1 + len(has[id_])) for id_, units in options.items()
+    )
+    if tries > TRIES_MAX:
+        message = f"to turn this round could take {tries:,} tries, of {TRIES_MAX:,} at most: ask for less at once"
+        raise TooLarge(message, argument="where")
     return _Person(truths, counts, has, options)
 
 
 async def _counted(
-    context: Context, profile: Profile, reading: Reading, leaves: Sequence[Node], has: Sequence[Had]
+    context: Context,
+    profile: Profile,
+    reading: Reading,
+    has: Mapping[int, Sequence[Had]],
+    truths: Mapping[Node, bool],
 ) -> Counts:
-    """How often it happened in each leaf of a tag, in all and of each value that some leaf names."""
-    happened = [leaf for leaf in leaves if isinstance(leaf, Happened)]
-    named = {value for leaf in happened for value in leaf.values or ()}
+    """How often it happened in each leaf of events, in all and of each value that some leaf of its tag names.
+
+    In all it is counted as far as it matters: no further than the leaf asks for, unless values can be taken from it.
+    """
+    happened = [leaf for leaf in truths if isinstance(leaf, Happened)]
     found: dict[tuple[Happened, int | None], int] = {}
+    most: dict[Happened, int] = {}
+    owns: dict[tuple[Happened, int], Happened] = {}
     for leaf in happened:
-        mine = {had.value: had.units for had in has if leaf.values is None or had.value in leaf.values}
-        found[leaf, None] = await times_of(
-            context, profile.dense, sum(mine.values()), partial(_at_least, leaf, reading)
-        )
-        for value in named & mine.keys():
-            own = replace(leaf, values=(value,))
-            found[leaf, value] = await times_of(context, profile.dense, mine[value], partial(_at_least, own, reading))
-    return found
+        named = {value for other in happened if other.tag == leaf.tag for value in other.values or ()}
+        counted = [had for had in has[leaf.tag] if leaf.values is None or had.value in leaf.values]
+        mine = {had.value: had.units for had in counted}
+        taken = sorted(named & mine.keys())
+        for value in taken:
+            own = owns[leaf, value] = replace(leaf, values=(value,))
+            most[own] = mine[value]
+        if taken:
+            most[leaf] = sum(mine.values())
+        elif truths[leaf]:
+            found[leaf, None] = leaf.times
+        else:
+            most.setdefault(leaf, min(sum(mine.values()), leaf.times - 1))
+    if sum(ceil(log(each + 1, TIMES_TRIED)) for each in most.values()) > ROUNDS_MAX:
+        message = "to turn this round, events would be counted in too many windows: ask for less at once"
+        raise TooLarge(message, argument="where")
+    times = {
+        leaf: await times_of(context, profile.dense, each, partial(_at_least, leaf, reading))
+        for leaf, each in most.items()
+    }
+    found |= {(leaf, None): times[leaf] for leaf in happened if leaf in times and (leaf, None) not in found}
+    return found | {key: times[own] for key, own in owns.items()}
 
 
 def _at_least(leaf: Happened, reading: Reading, times: int) -> Plan:

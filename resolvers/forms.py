@@ -166,8 +166,9 @@ def _patterns(leaves: Sequence[Node], catalog: Catalog) -> list[int]:
             return _of_memberships([leaf for leaf in leaves if isinstance(leaf, Tagged | Range)], tag, catalog)
         case Listed():
             lists = [set(leaf.users) for leaf in leaves if isinstance(leaf, Listed)]
-            users = set().union(*lists)
-            return _each(users, [own.__contains__ for own in lists])
+            known = _each(set().union(*lists), [own.__contains__ for own in lists])
+            unknown = [(0, 1 << i) for i, own in enumerate(lists) if not own]  # who is in none yet may come into being
+            return list(dict.fromkeys([*known, *_together(unknown)]))
         case Slice():
             slices = [leaf for leaf in leaves if isinstance(leaf, Slice)]
             points = {point for each in slices for point in (each.start - 1, each.start, each.end - 1, each.end)}

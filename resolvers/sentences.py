@@ -5,7 +5,7 @@ The text of the audience language is what is parsed back; a sentence is for read
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from math import floor
 
@@ -27,6 +27,7 @@ from bitmap_store.expression import (
     Saved,
     Users,
 )
+from bitmap_store.literals import moment_text
 from bitmap_store.text import canonical
 from bitmap_store.values import Tag, TagKind
 from resolvers import english
@@ -133,9 +134,15 @@ def change_sentence(
 ) -> str:
     """A write in words. kind: GIVE, TAKE or RECORD; amount: the number or the date that is given."""
     name = Speaker(GRAMMARS[language], Names(catalog), language).told(tag.key).name
-    said = quoted(value) if value is not None else grouped(amount) if isinstance(amount, Decimal) else amount
+    said = quoted(value) if value is not None else None if amount is None else _amount(amount)
     form = _CHANGES[language][kind if said is None else f"{kind} value"]
     return form.format(name, said, count or 0, day)
+
+
+def _amount(amount: Decimal | date) -> str:
+    if isinstance(amount, Decimal):
+        return grouped(amount)
+    return moment_text(amount) if isinstance(amount, datetime) else amount.isoformat()
 
 
 # ---------------------------------------------------------------- portraits

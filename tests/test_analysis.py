@@ -54,6 +54,8 @@ EXPECTED: list[tuple[str, list[tuple[str, bool, str]]]] = [
     ("spend >= 50 or spend < 60 or not spend", [("TAUTOLOGY", True, "")]),
     ('city in ("Shanghai", "Paris", "Beijing") or not city', [("TAUTOLOGY", True, "")]),  # there are no others
     ('likes in ("tea", "milk") or not likes', [("TAUTOLOGY", False, "")]),  # there may be more some day
+    ('users("nobody-x")', [("CONTRADICTION", False, "")]),  # who may come into being
+    ('users("u1") and users("u2")', [("CONTRADICTION", True, "")]),
     ("everyone", []),
     (
         "vip and spend and born",

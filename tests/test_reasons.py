@@ -233,6 +233,45 @@ STUCK = {
 }
 
 
+LASTING = (
+    "seen within P1D", "seen within P7D", "born within P7D", "seen ahead P10D", "born ahead P10D", "seen ahead P1D",
+    "seen within P10D skip P3D", "born within P10D skip P3D", "not seen within P1D", "not seen ahead P2D",
+    "seen within P7D and not seen within P1D", "seen ahead P10D and not seen ahead P5D",
+    'seen within P7D and seen after "2026-10-20"',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", LASTING)
+def test_dates_that_are_told_hold_for_a_while(api: Api, text: str) -> None:
+    for user in ("u1", "u5"):
+        was, flips = nearest(api, user, text)
+        for flip in flips:
+            write(api, user, flip["changes"])
+            for _ in range(3):
+                assert nearest(api, user, text, 1)[0] is flip["holds"] is not was, (user, flip)
+                api.clock.tick(minutes=10)
+            was, _ = nearest(api, user, text)
+            break
+        assert flips or was is nearest(api, user, text)[0]
+    assert any(nearest(api, user, text)[1] for user in ("u1", "u5"))
+
+
+def test_dates_in_words(api: Api) -> None:
+    [flip] = nearest(api, "u5", 'seen in ("2026-11-01T04:08:00Z")')[1]
+    said = [(change["sentence"], change["zh"]) for change in flip["changes"]]
+    assert said == [("give seen 2026-11-01T04:08:00Z", "将“seen”设为2026-11-01T04:08:00Z")]
+
+
+def test_work_is_bounded(api: Api) -> None:
+    query = 'query ($where: AudienceWhere!) { profile(by: {userId: "u1"}) { nearest(where: $where) { holds } } }'
+    clauses = [f"buy times {i} within P{3 * i}D" for i in range(1, 60)]
+    many = " and ".join(f"buy times {i} within P{i}D" for i in range(20, 40))
+    for text in (f"10 of ({', '.join(clauses)})", " or ".join(f"spend = {i}" for i in range(120)), many):
+        error = api.error(query, where={"text": text})
+        assert (error["code"], error["argument"]) == ("TOO_LARGE", "where"), error
+    assert nearest(api, "u5", f"2 of ({', '.join(clauses[:8])})")[1]
+
+
 def test_limits(api: Api) -> None:
     query = '{ profile(by: {userId: "u1"}) { nearest(where: {text: "vip"}, top: %d) { holds } } }'
     assert api.error(query % 0)["argument"] == "top" and api.error(query % 51)["code"] == "TOO_LARGE"
